@@ -1,0 +1,47 @@
+//! `/etc/lifeboat.toml` in the image: what its builder decided. Written by `boot-files`, read by PID 1.
+
+use serde::{Deserialize, Serialize};
+use url::Url;
+
+/// Where the file is in the image.
+pub const CONFIG_PATH: &str = "/etc/lifeboat.toml";
+/// The folder of minisign public keys (`*.pub`) that OS images are checked against.
+pub const KEYS_DIR: &str = "/etc/lifeboat/keys";
+/// The public keys that may log in.
+pub const AUTHORIZED_KEYS_PATH: &str = "/root/.ssh/authorized_keys";
+/// The version of this file's format.
+pub const CONFIG_FORMAT: u32 = 1;
+
+/// What the image's builder decided.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The version of the format: [`CONFIG_FORMAT`].
+    pub format: u32,
+    /// The image's name, as the banner shows it.
+    pub name: String,
+    /// When it was built: Unix seconds. The clock is never before it, since a Pi 4 has no clock of its own.
+    pub built: u64,
+    /// The boot server that events go to, unless the command line names another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server: Option<Url>,
+    /// After how many seconds with neither progress nor a logged-in human a failed boot starts anew; 0: never.
+    #[serde(default = "default_reboot_after")]
+    pub reboot_after: u64,
+}
+
+fn default_reboot_after() -> u64 {
+    1800
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            format: CONFIG_FORMAT,
+            name: "unnamed".into(),
+            built: 0,
+            server: None,
+            reboot_after: default_reboot_after(),
+        }
+    }
+}

@@ -1,0 +1,18 @@
+//! Stages 3 and 4: PID 1. Receives the kernel command line, `/etc/lifeboat.toml` and the server's files;
+//! hands over a mounted root and an exec, or a rescue that never ends by itself.
+//!
+//! Without features this crate is the *contract*: plain types that the image builder and the boot server share
+//! with the device. The feature `pid1` adds the machinery, which nothing but the `init` binary uses.
+
+pub mod cmdline;
+pub mod config;
+pub mod event;
+pub mod ip;
+pub mod manifest;
+pub mod plan;
+pub mod size;
+pub mod status;
+pub mod steps;
+
+#[cfg(feature = "pid1")]
+pub mod pid1;

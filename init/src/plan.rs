@@ -1,0 +1,327 @@
+//! What a boot is to become, read from the kernel command line: the checked type that the steps take.
+
+use url::Url;
+
+use crate::cmdline::{CommandLine, Word};
+use crate::ip::{self, Network};
+use crate::manifest::from_hex;
+use crate::size::Size;
+use crate::steps;
+
+/// What the command line asks for.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Where the boot goes.
+    pub goal: Goal,
+    /// Addresses and name servers.
+    pub network: Network,
+    /// The boot server for events; `None`: the image's own setting counts.
+    pub server: Option<Url>,
+    /// The host name from `systemd.hostname=` or `ip=`.
+    pub hostname: Option<String>,
+    /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
+    pub reboot_after: Option<u64>,
+    /// Whether the hardware watchdog is fed.
+    pub watchdog: bool,
+    /// Steps that are made to fail, and how often: a test's tool (`lifeboat.fail=fetch:2`).
+    pub fail: Vec<(String, u32)>,
+    /// Words that could not be understood. A boot with one goes to the rescue: guessing is not for a machine out of
+    /// reach.
+    pub problems: Vec<Problem>,
+}
+
+/// Where a boot goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// A rescue to log in to.
+    Rescue,
+    /// A full OS in RAM.
+    RamBoot(RamBoot),
+}
+
+/// A full OS in RAM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RamBoot {
+    /// The squashfs.
+    pub url: Url,
+    /// How it is checked.
+    pub trust: Trust,
+    /// The most that the writable layer may hold; `None`: all that the image and the floor leave.
+    pub overlay: Option<Size>,
+    /// The memory that the OS itself needs.
+    pub floor: Size,
+    /// The program that becomes PID 1.
+    pub init: String,
+    /// Its arguments: what stands behind `--`.
+    pub init_arguments: Vec<String>,
+    /// Whether the boot stops before the hand-over (`rd.break`).
+    pub hold: bool,
+}
+
+/// How an image is checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trust {
+    /// By its signed manifest.
+    Signed,
+    /// By a SHA-256 on the command line, which whoever serves the command line vouches for.
+    Sha256([u8; 32]),
+}
+
+impl Trust {
+    /// In words, for `--explain` and the console.
+    pub fn describe(&self) -> &'static str {
+        match self {
+            Trust::Signed => "by its signed manifest",
+            Trust::Sha256(_) => "by the SHA-256 on the command line",
+        }
+    }
+}
+
+/// A word that could not be understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The word, as it stands on the command line.
+    pub word: String,
+    /// What is wrong with it, and what would be right.
+    pub reason: String,
+}
+
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}: {}", self.word, self.reason)
+    }
+}
+
+/// Our own parameters: name, form, meaning. `docs/kernel-parameters.md` lists the same (a test compares them).
+pub const PARAMETERS: [(&str, &str, &str); 9] = [
+    ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
+    ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
+    ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
+    ("lifeboat.server", "URL", "the boot server that events are sent to"),
+    ("lifeboat.rescue", "", "stay in the rescue whatever root= says"),
+    ("lifeboat.reboot_after", "SECONDS", "start anew after so long with neither progress nor a login; 0: never"),
+    ("lifeboat.watchdog", "on|off", "feed the hardware watchdog (default on)"),
+    ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
+    ("lifeboat.hold", "", "stop before the hand-over, as rd.break does"),
+];
+
+const DEFAULT_FLOOR: Size = Size::Bytes(128 << 20);
+
+impl Plan {
+    /// Reads a command line. Nothing fails: what cannot be understood is in [`Plan::problems`].
+    pub fn parse(line: &CommandLine) -> Self {
+        let (network, ip_errors) = Network::parse(line);
+        let problems = ip_errors.into_iter().map(|e| Problem { word: e.word, reason: e.reason }).collect();
+        let mut plan = Plan {
+            goal: Goal::Rescue,
+            hostname: network.hostname().map(str::to_owned),
+            network,
+            server: None,
+            reboot_after: None,
+            watchdog: true,
+            fail: Vec::new(),
+            problems,
+        };
+        let mut ram_boot = RamBootWords::default();
+        for word in &line.words {
+            if let Err(reason) = plan.take(word, &mut ram_boot) {
+                plan.problems.push(Problem { word: word.to_string(), reason });
+            }
+        }
+        plan.goal = ram_boot.goal(line, &mut plan.problems);
+        if !plan.problems.is_empty() {
+            plan.goal = Goal::Rescue;
+        }
+        plan
+    }
+
+    fn take(&mut self, word: &Word, ram_boot: &mut RamBootWords) -> Result<(), String> {
+        let value = word.value.as_deref().unwrap_or("");
+        match word.name.as_str() {
+            "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
+            "rd.break" | "lifeboat.hold" => ram_boot.hold = true,
+            "lifeboat.rescue" => ram_boot.rescue = true,
+            "lifeboat.sha256" => {
+                ram_boot.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
+            }
+            "lifeboat.overlay" => ram_boot.overlay = Some(size(value)?),
+            "lifeboat.floor" => ram_boot.floor = Some(size(value)?),
+            "lifeboat.server" => self.server = Some(http_url(value)?),
+            "lifeboat.reboot_after" => {
+                self.reboot_after = Some(value.parse().map_err(|_| "a whole number of seconds is needed")?);
+            }
+            "lifeboat.watchdog" => {
+                self.watchdog = match value {
+                    "on" => true,
+                    "off" => false,
+                    _ => return Err("it is on or off".into()),
+                }
+            }
+            "lifeboat.fail" => self.fail.push(fail(value)?),
+            name if name.starts_with("lifeboat.") => {
+                return Err(format!("no such parameter; there are {}", parameter_names()));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
+
+#[derive(Default)]
+struct RamBootWords {
+    rescue: bool,
+    hold: bool,
+    sha256: Option<[u8; 32]>,
+    overlay: Option<Size>,
+    floor: Option<Size>,
+}
+
+impl RamBootWords {
+    fn goal(self, line: &CommandLine, problems: &mut Vec<Problem>) -> Goal {
+        let root = line.last("root").unwrap_or("");
+        let mut refuse = |word: &str, reason: String| {
+            problems.push(Problem { word: word.into(), reason });
+            Goal::Rescue
+        };
+        if let Some(netroot) = line.last("netroot") {
+            return refuse(&format!("netroot={netroot}"), "booting a network disk is not supported yet".into());
+        }
+        if self.rescue || root.is_empty() {
+            return Goal::Rescue;
+        }
+        let word = format!("root={root}");
+        let Some(address) = root.strip_prefix("live:") else {
+            return refuse(&word, "only root=live:URL is supported yet (local disks are not)".into());
+        };
+        let url = match http_url(address) {
+            Ok(url) => url,
+            Err(reason) => return refuse(&word, reason),
+        };
+        let trust = self.sha256.map_or(Trust::Signed, Trust::Sha256);
+        if trust == Trust::Signed && !url.path().ends_with(".squashfs") {
+            let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
+            return refuse(&word, reason.into());
+        }
+        let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
+        if !init.starts_with('/') {
+            return refuse(&format!("init={init}"), "the path must be absolute".into());
+        }
+        Goal::RamBoot(RamBoot {
+            url,
+            trust,
+            overlay: self.overlay,
+            floor: self.floor.unwrap_or(DEFAULT_FLOOR),
+            init: init.into(),
+            init_arguments: line.init_arguments.clone(),
+            hold: self.hold,
+        })
+    }
+}
+
+fn parameter_names() -> String {
+    PARAMETERS.map(|(name, ..)| name).join(", ")
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    text.parse().map_err(|error: crate::size::SizeError| error.to_string())
+}
+
+fn http_url(text: &str) -> Result<Url, String> {
+    let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        "http" | "https" => Err("the URL names no host".into()),
+        scheme => Err(format!("{scheme}: is not supported, http: and https: are")),
+    }
+}
+
+fn fail(text: &str) -> Result<(String, u32), String> {
+    let (step, times) = match text.split_once(':') {
+        Some((step, times)) => (step, times.parse().map_err(|_| format!("{times:?} is no number of times"))?),
+        None => (text, 1),
+    };
+    if steps::is_step(step) { Ok((step.into(), times)) } else { Err(format!("there is no step {step:?}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn plan(text: &str) -> Plan {
+        Plan::parse(&CommandLine::parse(text))
+    }
+
+    #[test]
+    fn nothing_said_is_the_rescue() {
+        let plan = plan("console=ttyAMA0 quiet");
+        assert_eq!(plan.goal, Goal::Rescue);
+        assert_eq!(plan.problems, []);
+        assert!(plan.watchdog);
+    }
+
+    #[test]
+    fn a_live_root_is_a_ram_boot() {
+        let plan = plan("root=live:http://192.0.2.1/debian.squashfs lifeboat.overlay=50% rd.break init=/bin/sh -- -x");
+        assert_eq!(plan.problems, []);
+        let Goal::RamBoot(ram_boot) = plan.goal else { panic!("{:?}", plan.goal) };
+        assert_eq!(ram_boot.trust, Trust::Signed);
+        assert_eq!(ram_boot.overlay, Some(Size::Percent(50)));
+        assert_eq!((ram_boot.init.as_str(), ram_boot.hold), ("/bin/sh", true));
+        assert_eq!(ram_boot.init_arguments, ["-x"]);
+    }
+
+    #[test]
+    fn a_hash_stands_in_for_the_manifest() {
+        let hash = "ab".repeat(32);
+        let plan = plan(&format!("root=live:https://a.example/image lifeboat.sha256={hash}"));
+        assert!(matches!(plan.goal, Goal::RamBoot(RamBoot { trust: Trust::Sha256(_), .. })), "{plan:?}");
+    }
+
+    #[test]
+    fn what_is_not_understood_is_named_and_ends_in_the_rescue() {
+        let live = "root=live:http://a/b.squashfs";
+        for bad in [
+            "lifeboat.ovrelay=1G",
+            "lifeboat.overlay=lots",
+            "lifeboat.sha256=12",
+            "lifeboat.server=ftp://a",
+            "lifeboat.reboot_after=soon",
+            "lifeboat.watchdog=maybe",
+            "lifeboat.fail=lunch",
+            "lifeboat.fail=fetch:x",
+            "systemd.hostname=a_b",
+            "root=live:nfs://a/b.squashfs",
+            "root=live:http://a/b.img",
+            "root=LABEL=x",
+            "netroot=iscsi:@x",
+            "init=sh",
+            "ip=1.2.3.4",
+        ] {
+            let plan = plan(&format!("{live} {bad}"));
+            assert_eq!(plan.goal, Goal::Rescue, "{bad}");
+            assert_eq!(plan.problems.len(), 1, "{bad}: {:?}", plan.problems);
+            assert_eq!(plan.problems[0].word, bad);
+        }
+    }
+
+    #[test]
+    fn every_parameter_is_known() {
+        for (name, ..) in PARAMETERS {
+            let plan = plan(&format!("{name}=?"));
+            assert!(!plan.problems.iter().any(|problem| problem.reason.contains("no such parameter")), "{name}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_command_line_panics(text in ".{0,200}") {
+            plan(&text);
+        }
+
+        #[test]
+        fn no_value_panics(name in proptest::sample::select(PARAMETERS.map(|p| p.0).to_vec()), value in "\\PC{0,40}") {
+            plan(&format!("root=live:http://a/b.squashfs {name}={value}"));
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! `/run/lifeboat`: what the device's own programs tell each other. Each file has one writer, is replaced as a whole
+//! (temp + rename), and may be missing at any moment.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Progress, State};
+
+/// The folder of all that follows.
+pub const RUN_DIR: &str = "/run/lifeboat";
+/// Written by the boot: a [`BootStatus`].
+pub const BOOT_STATUS_PATH: &str = "/run/lifeboat/boot.json";
+/// Written by the network child: a [`NetworkStatus`].
+pub const NETWORK_STATUS_PATH: &str = "/run/lifeboat/network.json";
+/// Written by the boot: a [`Machine`].
+pub const MACHINE_PATH: &str = "/run/lifeboat/machine.json";
+/// The SSH server's host key (OpenSSH private key format, mode 0600), made at its first start.
+pub const HOST_KEY_PATH: &str = "/run/lifeboat/ssh_host_ed25519_key";
+/// Its fingerprint, `SHA256:…` and a newline.
+pub const HOST_KEY_FINGERPRINT_PATH: &str = "/run/lifeboat/ssh_host_ed25519_key.fingerprint";
+/// One empty file for each logged-in session, named by the process id that serves it; gone when the session ends.
+pub const SESSIONS_DIR: &str = "/run/lifeboat/sessions";
+
+/// What this machine is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Machine {
+    /// The device tree's `model`.
+    pub model: String,
+    /// The device tree's `serial-number`, or `unknown`.
+    pub serial: String,
+    /// RAM in bytes that the kernel manages (`MemTotal`).
+    pub memory: u64,
+    /// The running kernel's release.
+    pub kernel: String,
+    /// The image's name.
+    pub image: String,
+    /// `chosen/bootloader/version`, where the firmware left one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootloader: Option<String>,
+}
+
+/// Where the boot stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootStatus {
+    /// What the boot is to become, in words: `RAM boot of http://…` or `rescue`.
+    pub goal: String,
+    /// The step's name.
+    pub step: String,
+    /// Its number, from 1.
+    pub number: usize,
+    /// How many steps there are.
+    pub total: usize,
+    /// Where it stands.
+    pub state: State,
+    /// Milliseconds since the kernel started, when this was written.
+    pub uptime_ms: u64,
+    /// How far a transfer is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<Progress>,
+    /// The last error, also when a later try went well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_error: Option<StepError>,
+    /// What happens next, or what a human can do: one sentence.
+    pub next: String,
+}
+
+/// A step that failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StepError {
+    /// The step's name.
+    pub step: String,
+    /// Why: the chain of causes in one line.
+    pub error: String,
+    /// Milliseconds since the kernel started.
+    pub uptime_ms: u64,
+}
+
+/// What the network gave.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NetworkStatus {
+    /// Every wired interface.
+    pub interfaces: Vec<InterfaceStatus>,
+    /// The name servers in use.
+    pub nameservers: Vec<String>,
+    /// The host name from `ip=` or DHCP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hostname: Option<String>,
+    /// Whether some interface has an IPv4 address that a route may use.
+    pub online: bool,
+}
+
+/// One interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its MAC address, `dc:a6:32:01:02:03`.
+    pub mac: String,
+    /// Whether a cable with a partner is there.
+    pub carrier: bool,
+    /// Its addresses with prefix.
+    pub addresses: Vec<String>,
+    /// Its default gateway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<String>,
+    /// What it is doing, in words: `DHCP: 3 requests without an answer`.
+    pub state: String,
+}
