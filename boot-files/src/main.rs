@@ -1,5 +1,40 @@
 //! `boot-files`: makes what a Pi loads, looks inside it, signs it.
 
-fn main() -> std::process::ExitCode {
-    std::process::ExitCode::SUCCESS
+use clap::{CommandFactory, Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Make what a Raspberry Pi loads from the network, look inside it, sign it.
+#[derive(Parser)]
+#[command(name = "boot-files", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the shell's completion script.
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("boot-files: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Cli::command(), "boot-files", &mut std::io::stdout());
+            Ok(())
+        }
+    }
 }
