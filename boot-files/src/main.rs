@@ -1,5 +1,6 @@
 //! `boot-files`: makes what a Pi loads, looks inside it, signs it.
 
+use boot_files::keys::{keygen, sign, verify};
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -13,6 +14,12 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Make a key pair.
+    Keygen(keygen::Args),
+    /// Sign a file.
+    Sign(sign::Args),
+    /// Check a file's signature.
+    Verify(verify::Args),
     /// Print the shell's completion script.
     Completions {
         /// The shell to complete for.
@@ -32,6 +39,9 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Keygen(args) => keygen::run(args),
+        Command::Sign(args) => sign::run(args),
+        Command::Verify(args) => verify::run(args),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Cli::command(), "boot-files", &mut std::io::stdout());
             Ok(())
