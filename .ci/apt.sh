@@ -3,7 +3,7 @@
 
 readonly BACKPORTS_FILE=/etc/apt/sources.list.d/pi-lifeboat-backports.sources
 AS_ROOT=()
-QEMU_FROM= # a suffix that names the release to take QEMU from
+QEMU_RELEASE= # where to take QEMU from, when not from the usual place
 
 become_root() {
   if [ "$(id -u)" = 0 ]; then
@@ -24,7 +24,7 @@ apt() {
   log=$(mktemp)
   for try in {1..60}; do
     if "${AS_ROOT[@]}" env DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 \
-      apt-get -qq -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" > >(tee "$log") 2> >(tee -a "$log" >&2); then
+      apt-get -q -y -o DPkg::Lock::Timeout=300 -o Dpkg::Use-Pty=0 "$@" > >(tee "$log") 2> >(tee -a "$log" >&2); then
       rm -f "$log"
       return 0
     fi
@@ -38,13 +38,26 @@ apt() {
 
 # A source of someone else's that fails must not stop us: what we need may be there all the same.
 apt_update() {
-  apt update || echo "setup: apt-get update failed in part; going on with the lists that are here" >&2
+  apt update -qq || echo "setup: apt-get update failed in part; going on with the lists that are here" >&2
 }
 
 apt_install() {
-  apt install --no-install-recommends --no-remove "${@/%qemu-system-arm/qemu-system-arm$QEMU_FROM}" ||
-    fail "apt-get could not install: $*
-If it wants to remove Debian's rustup or cargo: run  rustup target add aarch64-unknown-linux-gnu  and try again."
+  local name rest=()
+  for name in "$@"; do
+    if [ "$name" = qemu-system-arm ] && [ -n "$QEMU_RELEASE" ]; then
+      # With the release as target for this one alone, its own parts come from there too, and nothing else does.
+      apt install --no-install-recommends --no-remove -t "$QEMU_RELEASE" "$name" || could_not "$name"
+    else
+      rest+=("$name")
+    fi
+  done
+  [ "${#rest[@]}" -eq 0 ] || apt install --no-install-recommends --no-remove "${rest[@]}" || could_not "${rest[*]}"
+}
+
+could_not() {
+  fail "apt-get could not install: $*
+If it would have to remove Debian's cargo or rustup for that: run  rustup target add aarch64-unknown-linux-gnu
+with a Rust of at least $(rust_wanted), and this again."
 }
 
 # The Pi's Rust library is an arm64 package.
@@ -63,12 +76,13 @@ add_backports() {
   # shellcheck source=/dev/null
   codename=$(. /etc/os-release && echo "$VERSION_CODENAME")
   [ "$codename" = bookworm ] || return 0
-  QEMU_FROM=/bookworm-backports
+  QEMU_RELEASE=bookworm-backports
   [ -z "$(apt-get indextargets --format x 'Codename: bookworm-backports')" ] || return 0
   uri=$(apt-get indextargets --format "\$(REPO_URI)" 'Created-By: Packages' 'Codename: bookworm' 'Component: main' |
-    grep -v security | head -n 1)
+    grep -v security | head -n 1 || true)
   [ -n "$uri" ] || fail "no source of Debian 12 (bookworm main) in apt's configuration"
   echo "setup: adding bookworm-backports, for QEMU 9 or newer, as $BACKPORTS_FILE"
   printf 'Types: deb\nURIs: %s\nSuites: bookworm-backports\nComponents: main\nSigned-By: %s\n' \
     "$uri" /usr/share/keyrings/debian-archive-keyring.gpg | "${AS_ROOT[@]}" tee "$BACKPORTS_FILE" >/dev/null
+  apt_update
 }
