@@ -70,7 +70,9 @@ pub enum BootSigError {
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub enum VerifyError {
     /// Its bytes are not those that were signed.
-    #[error("its SHA-256 is not the one in the signature file: one of them was changed, or they do not belong together")]
+    #[error(
+        "its SHA-256 is not the one in the signature file: one of them was changed, or they do not belong together"
+    )]
     Hash,
     /// There is a hash and no signature.
     #[error("the signature file holds no rsa2048 line: it guards against corruption and proves nothing")]
@@ -97,7 +99,9 @@ impl BootSig {
             let line = line.trim_end();
             match line.split_once(": ") {
                 Some(("ts", value)) if timestamp.is_none() => timestamp = Some(decimal(value)?),
-                Some(("target-soc", value)) if target_soc.is_none() => target_soc = Some(TargetSoc::parse(value)?),
+                Some(("target-soc", value)) if target_soc.is_none() => {
+                    target_soc = Some(TargetSoc::parse(value)?)
+                }
                 Some(("rsa2048", value)) if rsa2048.is_none() => {
                     rsa2048 = Some(from_hex(value).ok_or(BootSigError::Signature)?);
                 }
@@ -175,7 +179,9 @@ pub fn sign(image: &Path, key: Option<&Path>, timestamp: u64) -> Result<String> 
     let key = match key.map(|path| file::read_secret(path, None).map(|key| (path, key))).transpose()? {
         None => None,
         Some((_, SecretKey::Boot(key))) => Some(key),
-        Some((path, SecretKey::Image(_))) => bail!("{} is an image key; boot.sig needs a boot key", path.display()),
+        Some((path, SecretKey::Image(_))) => {
+            bail!("{} is an image key; boot.sig needs a boot key", path.display())
+        }
     };
     let source = File::open(image).with_context(|| format!("opening {}", image.display()))?;
     let signed = BootSig::sign(source, key.as_deref(), timestamp);
@@ -223,7 +229,9 @@ pub fn check(key: &RsaPublicKey, sha256: &[u8; 32], rsa2048: &[u8]) -> Result<()
 fn signature(key: &RsaPrivateKey, sha256: &[u8; 32]) -> Result<[u8; 256]> {
     let signature = key.sign(Pkcs1v15Sign::new::<Sha256>(), sha256).context("signing with the RSA key")?;
     let length = signature.len();
-    let Ok(signature) = signature.try_into() else { bail!("the key gives signatures of {length} bytes, not 256") };
+    let Ok(signature) = signature.try_into() else {
+        bail!("the key gives signatures of {length} bytes, not 256")
+    };
     Ok(signature)
 }
 
@@ -263,11 +271,8 @@ mod tests {
             all[..32].copy_from_slice(&half);
             all
         }));
-        (any::<[u8; 32]>(), any::<u64>(), soc, rsa).prop_map(|(sha256, timestamp, target_soc, rsa2048)| BootSig {
-            sha256,
-            timestamp,
-            target_soc,
-            rsa2048,
+        (any::<[u8; 32]>(), any::<u64>(), soc, rsa).prop_map(|(sha256, timestamp, target_soc, rsa2048)| {
+            BootSig { sha256, timestamp, target_soc, rsa2048 }
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::Kind;
 use anyhow::{Context, Result, bail, ensure};
+use ct_codecs::{Base64, Decoder};
 use rsa::pkcs1::{DecodeRsaPrivateKey, DecodeRsaPublicKey};
 use rsa::pkcs8::{DecodePrivateKey, DecodePublicKey};
 use rsa::traits::PublicKeyParts;
@@ -14,6 +15,9 @@ use std::path::Path;
 pub const LIMIT: u64 = 64 << 10;
 /// The Base64 of a minisign public key: two bytes of algorithm, eight of number, 32 of key.
 const IMAGE_PUBLIC_LENGTH: usize = 56;
+/// The bytes of a minisign private key, and those at its end that are its checksum.
+const IMAGE_SECRET_LENGTH: usize = 158;
+const IMAGE_CHECKSUM_LENGTH: usize = 32;
 
 /// A private key.
 pub enum SecretKey {
@@ -77,7 +81,11 @@ pub fn read_public(path: &Path) -> Result<PublicKey> {
 pub fn read_password(path: &Path) -> Result<String> {
     let text = read_text(path)?;
     let password = text.lines().next().unwrap_or_default();
-    ensure!(!password.is_empty(), "the first line of {} is empty: it has to be the passphrase", path.display());
+    ensure!(
+        !password.is_empty(),
+        "the first line of {} is empty: it has to be the passphrase",
+        path.display()
+    );
     Ok(password.to_owned())
 }
 
@@ -100,11 +108,16 @@ fn secret(text: &str, password: Option<&Path>) -> Result<SecretKey> {
 
 fn public(text: &str) -> Result<PublicKey> {
     let key = match Form::of(text)? {
-        Form::Pem("PUBLIC KEY") => RsaPublicKey::from_public_key_pem(text).context("decoding it as RSA (SPKI)")?,
-        Form::Pem("RSA PUBLIC KEY") => RsaPublicKey::from_pkcs1_pem(text).context("decoding it as RSA (PKCS#1)")?,
+        Form::Pem("PUBLIC KEY") => {
+            RsaPublicKey::from_public_key_pem(text).context("decoding it as RSA (SPKI)")?
+        }
+        Form::Pem("RSA PUBLIC KEY") => {
+            RsaPublicKey::from_pkcs1_pem(text).context("decoding it as RSA (PKCS#1)")?
+        }
         Form::Pem(label) => boot_secret(label, text)?.to_public_key(),
         Form::MinisignPublic => {
-            let key = minisign::PublicKeyBox::from_string(text).and_then(minisign::PublicKeyBox::into_public_key);
+            let key =
+                minisign::PublicKeyBox::from_string(text).and_then(minisign::PublicKeyBox::into_public_key);
             return Ok(PublicKey::Image(key.context("decoding it as a minisign public key")?));
         }
         Form::MinisignSecret => bail!("it is an image key's private half; give the public one (NAME.pub)"),
@@ -115,7 +128,9 @@ fn public(text: &str) -> Result<PublicKey> {
 
 fn boot_secret(label: &str, text: &str) -> Result<RsaPrivateKey> {
     let key = match label {
-        "ENCRYPTED PRIVATE KEY" | "RSA PRIVATE KEY" if label.starts_with('E') || text.contains("ENCRYPTED") => {
+        "ENCRYPTED PRIVATE KEY" | "RSA PRIVATE KEY"
+            if label.starts_with('E') || text.contains("ENCRYPTED") =>
+        {
             bail!("it is protected by a passphrase; decrypt it first: openssl pkey -in KEY -out PLAIN.pem")
         }
         "RSA PRIVATE KEY" => RsaPrivateKey::from_pkcs1_pem(text).context("decoding it as RSA (PKCS#1)")?,
@@ -135,20 +150,36 @@ fn check_size(key: &RsaPublicKey) -> Result<()> {
 }
 
 fn image_secret(text: &str, password: Option<&Path>) -> Result<minisign::SecretKey> {
-    let form = || minisign::SecretKeyBox::from_string(text).context("decoding it as a minisign private key");
-    match form()?.into_unencrypted_secret_key() {
-        Ok(key) => return Ok(key),
-        Err(error) if !error.to_string().contains("encrypted") => {
-            return Err(error).context("decoding it as a minisign private key");
+    let form = minisign::SecretKeyBox::from_string(text).context("decoding it as a minisign private key")?;
+    let bytes = Base64::decode_to_vec(text.lines().nth(1).unwrap_or_default().trim(), None);
+    let bytes = bytes.ok().filter(|bytes| bytes.len() == IMAGE_SECRET_LENGTH);
+    let bytes = bytes.context("decoding it as a minisign private key: its second line is not one")?;
+    match bytes.get(2..4) {
+        Some(b"\0\0") if bytes.iter().rev().take(IMAGE_CHECKSUM_LENGTH).all(|byte| *byte == 0) => {
+            let key =
+                minisign::SecretKey::from_bytes(&bytes).context("decoding it as a minisign private key")?;
+            check_halves(&key)?;
+            Ok(key)
         }
-        Err(_) => {}
+        Some(b"\0\0") => form.into_unencrypted_secret_key().context("decoding it as a minisign private key"),
+        _ => {
+            let password = match password {
+                Some(path) => Some(read_password(path)?),
+                None if std::io::stdin().is_terminal() => None,
+                None => bail!(
+                    "it is protected by a passphrase, and there is no terminal to ask: give --password-file"
+                ),
+            };
+            form.into_secret_key(password).context("decrypting it")
+        }
     }
-    let password = match password {
-        Some(path) => Some(read_password(path)?),
-        None if std::io::stdin().is_terminal() => None,
-        None => bail!("it is protected by a passphrase, and there is no terminal to ask: give --password-file"),
-    };
-    form()?.into_secret_key(password).context("decrypting it")
+}
+
+/// `minisign -G -W` leaves the checksum of the key empty: whether the key is whole shows when it signs.
+fn check_halves(key: &minisign::SecretKey) -> Result<()> {
+    let public = minisign::PublicKey::from_secret_key(key).context("taking its public half")?;
+    minisign::sign(Some(&public), key, &b""[..], None, None).context("trying it")?;
+    Ok(())
 }
 
 /// What a key file's text looks like.
@@ -163,14 +194,19 @@ enum Form<'a> {
 
 impl<'a> Form<'a> {
     fn of(text: &'a str) -> Result<Self> {
-        let label = text.lines().find_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
+        let label =
+            text.lines().find_map(|line| line.trim().strip_prefix("-----BEGIN ")?.strip_suffix("-----"));
         if let Some(label) = label {
             return Ok(Form::Pem(label));
         }
         let mut lines = text.lines();
         if lines.next().is_some_and(|line| line.starts_with("untrusted comment:")) {
             let key = lines.next().unwrap_or_default().trim();
-            return Ok(if key.len() == IMAGE_PUBLIC_LENGTH { Form::MinisignPublic } else { Form::MinisignSecret });
+            return Ok(if key.len() == IMAGE_PUBLIC_LENGTH {
+                Form::MinisignPublic
+            } else {
+                Form::MinisignSecret
+            });
         }
         bail!("it is neither a PEM (boot key) nor a minisign key file (image key)")
     }

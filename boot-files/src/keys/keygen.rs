@@ -36,7 +36,9 @@ pub struct Args {
 pub fn run(args: Args) -> Result<()> {
     let ends = if args.kind == Kind::Boot { ["pem", "pub.pem"] } else { ["key", "pub"] };
     let [private, public] = ends.map(|end| with_ending(&args.name, end));
-    if let Some(there) = [&private, &public].into_iter().find(|path| !args.force && path.symlink_metadata().is_ok()) {
+    if let Some(there) =
+        [&private, &public].into_iter().find(|path| !args.force && path.symlink_metadata().is_ok())
+    {
         bail!("{} is there already; --force replaces it, and the key in it is lost", there.display());
     }
     let (private_text, public_text) = match args.kind {

@@ -43,7 +43,8 @@ pub struct Args {
 /// # Errors
 /// If the file or the key cannot be read, the key is of the wrong kind, or the signature cannot be written.
 pub fn run(args: Args) -> Result<()> {
-    let key = args.key.as_deref().map(|path| file::read_secret(path, args.password_file.as_deref())).transpose()?;
+    let key =
+        args.key.as_deref().map(|path| file::read_secret(path, args.password_file.as_deref())).transpose()?;
     let kind = key.as_ref().map_or(Kind::Boot, SecretKey::kind);
     if let Some(wanted) = args.kind.filter(|wanted| *wanted != kind) {
         match &args.key {

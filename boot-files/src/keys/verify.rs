@@ -64,7 +64,8 @@ fn boot(path: &Path, signature: &Path, key: &RsaPublicKey) -> Result<String> {
         boot_sig::check(key, &sha256, &bytes).with_context(checking)?;
         return Ok("RSA-2048, bare".to_owned());
     }
-    let parsed = BootSig::parse(&bytes).with_context(|| format!("reading the signature {}", signature.display()))?;
+    let parsed =
+        BootSig::parse(&bytes).with_context(|| format!("reading the signature {}", signature.display()))?;
     parsed.verify(source, key).with_context(checking)?;
     Ok(format!("RSA-2048, ts {}", parsed.timestamp))
 }
