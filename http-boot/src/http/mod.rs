@@ -1,0 +1,74 @@
+//! HTTP: which path goes to which answer.
+//!
+//! The client that matters most is a boot ROM's (`docs/http-boot.md`): every answer has a `Content-Length`, none is
+//! chunked, compressed or a redirect.
+
+pub mod body;
+pub mod conditions;
+pub mod events;
+pub mod files;
+pub mod path;
+pub mod range;
+pub mod request_log;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::DefaultBodyLimit;
+use axum::http::{StatusCode, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use init::event::EVENT_LIMIT;
+
+use crate::devices::Devices;
+use files::Root;
+
+/// What all requests share.
+#[derive(Debug)]
+pub struct Site {
+    /// The files.
+    pub root: Root,
+    /// What devices reported.
+    pub devices: Devices,
+}
+
+impl Site {
+    /// A site with no reports yet.
+    pub fn new(root: Root) -> Self {
+        Self { root, devices: Devices::default() }
+    }
+}
+
+/// The address at the other end of the connection.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer(pub SocketAddr);
+
+/// The routes of one connection, from `peer`.
+pub fn router(site: Arc<Site>, peer: SocketAddr) -> Router {
+    Router::new()
+        .route("/v1/boot/{serial}/events", post(events::post))
+        .route("/v1/devices", get(events::devices))
+        .route("/v1/devices/{serial}/events", get(events::of_device))
+        .layer(DefaultBodyLimit::max(EVENT_LIMIT))
+        .fallback(files::answer)
+        .method_not_allowed_fallback(method_not_allowed)
+        .with_state(site)
+        .layer(axum::middleware::from_fn(request_log::log))
+        .layer(axum::Extension(Peer(peer)))
+}
+
+async fn method_not_allowed() -> Response {
+    text(StatusCode::METHOD_NOT_ALLOWED, "this path does not take this method")
+}
+
+/// An answer of one line.
+fn text(status: StatusCode, line: impl std::fmt::Display) -> Response {
+    let line = format!("{line}\n");
+    let mut response = Response::new(Body::from(line));
+    *response.status_mut() = status;
+    let plain = header::HeaderValue::from_static("text/plain; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, plain);
+    response
+}
