@@ -1,4 +1,5 @@
 //! The built program against real clients: curl, and bytes on a socket as a boot ROM sends them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
