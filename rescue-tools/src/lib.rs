@@ -1,1 +1,12 @@
-//! (to be written)
+//! Stage 5: `rescue`, what a human uses on the device. Receives a running init and its files in `/run/lifeboat`;
+//! hands over a repaired, unlocked or rewritten disk.
+//!
+//! One file for each verb in [`verbs`]; the SSH server behind `rescue sshd` is [`sshd`], what `rescue status` knows is
+//! [`status`].
+
+pub mod kernel_log;
+pub mod replace_file;
+pub mod run_dir;
+pub mod sshd;
+pub mod status;
+pub mod verbs;

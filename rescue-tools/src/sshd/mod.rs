@@ -1,0 +1,22 @@
+//! The SSH server. A listener, which does little and so has little to fail, starts a process for each connection: a
+//! panic, a kill or the OOM killer in one connection ends that one alone, and the listener may be restarted below the
+//! people who are logged in.
+//!
+//! The way of a connection: [`sockets`] → [`listener`] (is there room? [`admission`]) → [`session`], the process →
+//! [`connection`], who may log in ([`authorized_keys`]) and what they ask for → [`program`] on pipes or a
+//! [`terminal`], fed by [`intake`].
+
+pub mod admission;
+pub mod authorized_keys;
+pub mod connection;
+pub mod host_key;
+pub mod intake;
+pub mod listener;
+pub mod login;
+pub mod modes;
+pub mod program;
+pub mod protocol;
+pub mod session;
+pub mod settings;
+pub mod sockets;
+pub mod terminal;
