@@ -61,7 +61,10 @@ impl CommandLine {
 
     /// The values of all words of this name.
     pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.words.iter().filter(move |word| word.name == name).map(|word| word.value.as_deref().unwrap_or(""))
+        self.words
+            .iter()
+            .filter(move |word| word.name == name)
+            .map(|word| word.value.as_deref().unwrap_or(""))
     }
 
     /// Whether a word of this name is there, with or without a value.

@@ -113,7 +113,10 @@ fn parse_ip(value: &str) -> Result<(Interface, Vec<IpAddr>), String> {
         return Ok((Interface { device: Some(device_name(device)?), method, hostname: None }, Vec::new()));
     }
     if fields.len() > 10 {
-        return Err("more than the ten fields client:server:gateway:netmask:hostname:device:autoconf:dns:dns:ntp".into());
+        return Err(
+            "more than the ten fields client:server:gateway:netmask:hostname:device:autoconf:dns:dns:ntp"
+                .into(),
+        );
     }
     let device = field(5).map(device_name).transpose()?;
     let hostname = field(4).map(host_name).transpose()?;
@@ -124,7 +127,9 @@ fn parse_ip(value: &str) -> Result<(Interface, Vec<IpAddr>), String> {
     let method = match field(6).map(|text| autoconf(text).ok_or(text)) {
         Some(Ok(Method::Off)) | None => static_method(field(0), field(2), field(3))?,
         Some(Ok(method)) => method,
-        Some(Err(text)) => return Err(format!("{text:?} is no way of autoconfiguration (dhcp, on, any, off, none)")),
+        Some(Err(text)) => {
+            return Err(format!("{text:?} is no way of autoconfiguration (dhcp, on, any, off, none)"));
+        }
     };
     Ok((Interface { device, method, hostname }, servers))
 }

@@ -7,6 +7,7 @@
 pub mod cmdline;
 pub mod config;
 pub mod event;
+pub mod explain;
 pub mod ip;
 pub mod manifest;
 pub mod plan;

@@ -1,2 +1,71 @@
-//! placeholder
-fn main() {}
+//! `init`: PID 1 of a Pi Lifeboat image, and the children that do its work.
+
+use std::process::ExitCode;
+
+use init::pid1::network::Places;
+use init::pid1::{boot, devices, kmsg, network, supervisor, sweep};
+use init::status::NETWORK_STATUS_PATH;
+
+const HELP: &str = "\
+init: PID 1 of a Pi Lifeboat image
+
+On the device, PID 1 runs it; by hand, on any host:
+  init --explain 'CMDLINE'   say what a boot with this kernel command line would do
+                             (exit code 1: some word was not understood)
+  init --help | --version
+Started by PID 1 only: boot, devices, network, sweep.
+";
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        supervisor::run();
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments.as_slice() {
+        ["--explain", line] => explain(line),
+        ["--version"] => say(concat!("init ", env!("CARGO_PKG_VERSION"), "\n")),
+        [] | ["--help" | "-h"] => say(HELP),
+        ["boot"] => child("lifeboat", || boot::run()),
+        ["devices"] => child("lifeboat-devices", devices::run),
+        ["network"] => child("lifeboat-network", || network::run(&command_line(), places())),
+        ["sweep", more @ ..] => child("lifeboat-sweep", || sweep::run(more.contains(&"--keep-modules"))),
+        other => {
+            eprintln!("init: {:?} is not understood; see init --help", other.join(" "));
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// A child's whole life: where its messages go, its work, and the one line on why it ended.
+fn child(name: &'static str, work: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
+    kmsg::start(name);
+    // PID 1 may not be killed for lack of memory; its children may, and come back.
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    match work() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn command_line() -> String {
+    std::fs::read_to_string("/proc/cmdline").unwrap_or_default()
+}
+
+fn places() -> Places {
+    Places { status: NETWORK_STATUS_PATH.into(), resolv_conf: "/etc/resolv.conf".into() }
+}
+
+fn explain(line: &str) -> ExitCode {
+    let (text, understood) = init::explain::explain(line);
+    print!("{text}");
+    if understood { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn say(text: &str) -> ExitCode {
+    print!("{text}");
+    ExitCode::SUCCESS
+}

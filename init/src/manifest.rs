@@ -126,7 +126,10 @@ impl Manifest {
             return refuse(format!("its name {:?} is not 1 to 64 of A-Z a-z 0-9 . _ + -", file.name));
         }
         if !file.chunk_size.is_power_of_two() || !CHUNK_SIZES.contains(&file.chunk_size) {
-            return refuse(format!("its chunk size {} is no power of two from 64 KiB to 16 MiB", file.chunk_size));
+            return refuse(format!(
+                "its chunk size {} is no power of two from 64 KiB to 16 MiB",
+                file.chunk_size
+            ));
         }
         if file.size == 0 || file.size.div_ceil(file.chunk_size) != file.blake3.len() as u64 {
             return refuse(format!(

@@ -43,7 +43,8 @@ impl FromStr for Size {
             Some((at, 'g' | 'G')) => (text.get(..at), 30),
             _ => (Some(text), 0),
         };
-        let number = number.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or(SizeError)?;
+        let number =
+            number.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())).ok_or(SizeError)?;
         let number: u64 = number.parse().map_err(|_| SizeError)?;
         number.checked_mul(1 << shift).map(Size::Bytes).ok_or(SizeError)
     }
@@ -86,7 +87,9 @@ mod tests {
         assert_eq!("2g".parse(), Ok(Size::Bytes(2 << 30)));
         assert_eq!("4096".parse(), Ok(Size::Bytes(4096)));
         assert_eq!("50%".parse(), Ok(Size::Percent(50)));
-        for bad in ["", "M", "-1M", "+1M", "0%", "101%", "1.5G", "99999999999999999999", "17179869184G", "1 M"] {
+        for bad in
+            ["", "M", "-1M", "+1M", "0%", "101%", "1.5G", "99999999999999999999", "17179869184G", "1 M"]
+        {
             assert_eq!(bad.parse::<Size>(), Err(SizeError), "{bad:?}");
         }
     }

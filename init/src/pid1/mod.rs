@@ -1,1 +1,28 @@
-//! PID 1
+//! PID 1 and the children that do its work.
+//!
+//! PID 1 itself ([`supervisor`]) only reaps, restarts, feeds the watchdog and at the end hands over. Everything that
+//! can fail runs in a child: the boot's steps ([`boot`]), the devices ([`devices`]), the network ([`network`]) and the
+//! SSH server (`rescue sshd`). They find each other in `/run/lifeboat` and tell PID 1 what they need over [`control`].
+
+pub mod announce;
+pub mod boot;
+pub mod control;
+pub mod devices;
+pub mod dhcp;
+pub mod events;
+pub mod file;
+pub mod handover;
+pub mod http;
+pub mod image;
+pub mod kmsg;
+pub mod loopdev;
+pub mod machine;
+pub mod modprobe;
+pub mod mounts;
+pub mod network;
+pub mod step;
+pub mod steps;
+pub mod supervisor;
+pub mod sweep;
+pub mod systemd;
+pub mod watchdog;

@@ -1,0 +1,144 @@
+//! Leaving: the order of a hand-over to the real OS, and of the machine's end. PID 1 runs this itself, since only it
+//! can exec the next PID 1.
+//!
+//! A hand-over can still fail at each of its steps, the exec included, and PID 1 then goes on from the initramfs as
+//! before: nothing of it is deleted until the exec has worked (see [`super::sweep`]).
+
+use std::ffi::CString;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use nix::errno::Errno;
+use nix::mount::{MsFlags, mount};
+use nix::sys::reboot::{RebootMode, reboot};
+use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::unistd::{Pid, chdir, chroot, execve, fchdir};
+use rustix::fs::{Mode, OFlags};
+
+use super::control::Destination;
+use super::supervisor::End;
+use super::{mounts, systemd};
+
+/// How long children have to end by themselves. SSH sessions are told why.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// Mounts that the OS takes over as they are (systemd's initrd interface: `/run` is kept).
+const KEPT: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
+
+/// Goes over to the OS. Returns only when it failed, with the reason and the initramfs as root again.
+pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
+    tracing::info!("hand-over: switching root to {}, exec {}", destination.root, destination.init);
+    stop_children();
+    match leave(destination, began_us) {
+        Ok(never) => match never {},
+        Err(error) => error,
+    }
+}
+
+fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
+    let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .context("opening the initramfs")?;
+    let sweeper = start_sweeper(destination)?;
+    for kept in KEPT {
+        let target = format!("{}{kept}", destination.root);
+        let moved = move_mount(kept, &target).with_context(|| format!("moving {kept} to {target}"));
+        if let Err(error) = moved {
+            go_back(&old_root, sweeper);
+            return Err(error);
+        }
+    }
+    let error = switch_and_exec(destination, began_us);
+    go_back(&old_root, sweeper);
+    error
+}
+
+fn switch_and_exec(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
+    chdir(destination.root.as_str()).with_context(|| format!("changing to {}", destination.root))?;
+    mount(Some("."), "/", None::<&str>, MsFlags::MS_MOVE, None::<&str>)
+        .context("moving the new root to /")?;
+    chroot(".").context("changing root")?;
+    chdir("/").context("changing to the new /")?;
+    let environment = [
+        c"TERM=linux".to_owned(),
+        c"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".into(),
+    ];
+    let with_timestamps = systemd::arguments(&destination.init, began_us);
+    let arguments = with_timestamps.into_iter().chain(destination.arguments.iter().cloned());
+    let argv = std::iter::once(destination.init.clone()).chain(arguments);
+    let argv =
+        argv.map(|word| CString::new(word).context("a NUL in an argument")).collect::<Result<Vec<_>>>()?;
+    let program = CString::new(destination.init.as_str()).context("a NUL in the program's path")?;
+    execve(&program, &argv, &environment).with_context(|| format!("executing {}", destination.init))
+}
+
+/// The sweeper empties the initramfs once its standard input closes, which the exec does (the pipe is close-on-exec).
+fn start_sweeper(destination: &Destination) -> Result<Child> {
+    let mut command = Command::new("/init");
+    command.arg("sweep").stdin(Stdio::piped());
+    if destination.keep_modules {
+        command.arg("--keep-modules");
+    }
+    command.spawn().context("starting the sweeper")
+}
+
+/// Undoes what [`leave`] did, in reverse, and keeps going past what cannot be undone.
+fn go_back(old_root: &OwnedFd, mut sweeper: Child) {
+    let _ = kill(Pid::from_raw(sweeper.id() as i32), Signal::SIGKILL);
+    let _ = sweeper.wait();
+    let back = fchdir(old_root).and_then(|()| chroot(".")).and_then(|()| chdir("/"));
+    if let Err(error) = back {
+        tracing::error!("returning to the initramfs: {error}");
+    }
+    // Those that were moved away cannot be moved back from under the new root: they are mounted anew.
+    if let Err(error) = mounts::mount_early() {
+        tracing::error!("mounting the kernel's file systems again: {error:#}");
+    }
+}
+
+fn move_mount(from: &str, to: &str) -> Result<()> {
+    if !Path::new(to).is_dir() {
+        std::fs::create_dir(to).with_context(|| format!("making {to}"))?;
+    }
+    mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;
+    Ok(())
+}
+
+/// Ends every process but this one: TERM, then KILL, until none is left.
+fn stop_children() {
+    let everyone = Pid::from_raw(-1);
+    let _ = kill(everyone, Signal::SIGTERM);
+    let end = Instant::now() + GRACE;
+    let mut killed = false;
+    loop {
+        match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+            Err(Errno::ECHILD) => return,
+            Ok(WaitStatus::StillAlive) if Instant::now() > end && !killed => {
+                killed = true;
+                let _ = kill(everyone, Signal::SIGKILL);
+            }
+            // One that even KILL does not end hangs in the kernel: go on without it.
+            Ok(WaitStatus::StillAlive) if Instant::now() > end + GRACE => return,
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(2)),
+            _ => {}
+        }
+    }
+}
+
+/// Ends the machine in order: processes, buffers, mounts, then the kernel.
+pub fn end_machine(how: End) {
+    stop_children();
+    nix::unistd::sync();
+    mounts::unmount_disks();
+    nix::unistd::sync();
+    let mode = match how {
+        End::Reboot => RebootMode::RB_AUTOBOOT,
+        End::PowerOff => RebootMode::RB_POWER_OFF,
+        End::Halt => RebootMode::RB_HALT_SYSTEM,
+    };
+    let Err(error) = reboot(mode);
+    tracing::error!("{how:?}: {error}");
+}

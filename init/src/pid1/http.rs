@@ -1,0 +1,98 @@
+//! The HTTP client: blocking, rustls with ring, names resolved from `/etc/resolv.conf` by its own resolver (a static
+//! program must not load the C library's).
+
+use std::io::Read;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail, ensure};
+use reqwest::StatusCode;
+use reqwest::blocking::{Client, Response};
+use reqwest::header::{CONTENT_RANGE, RANGE};
+use url::Url;
+
+/// A server that is silent for so long is asked again.
+const SILENCE: Duration = Duration::from_secs(20);
+const CONNECT: Duration = Duration::from_secs(10);
+
+/// A client for this URL's scheme. Reading a bundle of a hundred CA certificates is left out where nothing needs it.
+///
+/// # Errors
+/// When https is wanted and the image has no CA certificates.
+pub fn client(url: &Url) -> Result<Client> {
+    let builder = Client::builder()
+        .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
+        .connect_timeout(CONNECT)
+        .timeout(SILENCE)
+        .tcp_nodelay(true)
+        .http1_only()
+        .pool_max_idle_per_host(1);
+    let builder = if url.scheme() == "https" {
+        // A second installation in this process fails and changes nothing.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        builder
+    } else {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        builder.tls_certs_only([])
+    };
+    builder.build().context("making an HTTP client (are there CA certificates in the image?)")
+}
+
+/// A small file, whole.
+///
+/// # Errors
+/// Any status but 200, or more than `limit` bytes.
+pub fn small_file(client: &Client, url: &Url, limit: usize) -> Result<Vec<u8>> {
+    let response = client.get(url.clone()).send().with_context(|| format!("fetching {url}"))?;
+    ensure!(response.status() == StatusCode::OK, "fetching {url}: the server says {}", response.status());
+    let mut bytes = Vec::new();
+    response.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {url}"))?;
+    ensure!(bytes.len() <= limit, "{url} has more than {limit} bytes");
+    Ok(bytes)
+}
+
+/// A file's size, from a HEAD request.
+///
+/// # Errors
+/// When the server does not say it.
+pub fn size(client: &Client, url: &Url) -> Result<u64> {
+    let response = client.head(url.clone()).send().with_context(|| format!("asking for {url}"))?;
+    ensure!(response.status() == StatusCode::OK, "asking for {url}: the server says {}", response.status());
+    let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
+    let size: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
+    size.filter(|size| *size > 0).with_context(|| format!("{url}: the server does not say how long it is"))
+}
+
+/// The bytes `start..end` of a file of `total` bytes.
+///
+/// # Errors
+/// When the server answers anything but exactly these bytes.
+pub fn range(client: &Client, url: &Url, start: u64, end: u64, total: u64) -> Result<Response> {
+    let asked = format!("bytes={start}-{}", end - 1);
+    let response =
+        client.get(url.clone()).header(RANGE, asked).send().with_context(|| format!("fetching {url}"))?;
+    match response.status() {
+        StatusCode::PARTIAL_CONTENT => {
+            let given =
+                response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("");
+            let wanted = format!("bytes {start}-{}/{total}", end - 1);
+            ensure!(
+                given == wanted,
+                "{url}: asked for {wanted:?}, the server gives {given:?}: has the file changed?"
+            );
+        }
+        // A server without Range gives everything: right where everything was asked for.
+        StatusCode::OK if start == 0 && end == total => {
+            let length = response.content_length();
+            ensure!(
+                length.is_none_or(|length| length == total),
+                "{url} has {length:?} bytes, its manifest says {total}"
+            );
+        }
+        StatusCode::OK => bail!("{url}: the server cannot resume (it ignores Range)"),
+        StatusCode::RANGE_NOT_SATISFIABLE => {
+            bail!("{url}: the server has fewer bytes than the manifest's {total}: the file is truncated")
+        }
+        status => bail!("fetching {url}: the server says {status}"),
+    }
+    Ok(response)
+}

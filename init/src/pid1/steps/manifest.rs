@@ -1,0 +1,100 @@
+//! Step `manifest`: learns what the image is, and whether somebody we trust says so.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use minisign_verify::PublicKey;
+use url::Url;
+
+use crate::config::KEYS_DIR;
+use crate::manifest::{MANIFEST_LIMIT, Manifest, SIGNATURE_LIMIT};
+use crate::pid1::boot::Boot;
+use crate::pid1::http;
+use crate::pid1::image::{Hashes, Image};
+use crate::plan::Trust;
+
+/// Images without a manifest are fetched in pieces of this size.
+const PIECE: u64 = 1 << 20;
+
+pub(crate) fn run(boot: &mut Boot) -> Result<()> {
+    let ram_boot = boot.ram_boot()?;
+    let client = http::client(&ram_boot.url)?;
+    let url = ram_boot.url;
+    match ram_boot.trust {
+        Trust::Sha256(hash) => {
+            let size = http::size(&client, &url)?;
+            tracing::info!("image {url}: {}", crate::size::human(size));
+            boot.image = Some(Image { url, size, chunk_size: PIECE, hashes: Hashes::Whole(hash) });
+        }
+        Trust::Signed => {
+            let json_url = sibling(&url, ".json")?;
+            let signature_url = sibling(&url, ".json.minisig")?;
+            let json = http::small_file(&client, &json_url, MANIFEST_LIMIT)?;
+            let signature = http::small_file(&client, &signature_url, SIGNATURE_LIMIT)?;
+            let signature =
+                String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
+            let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
+                .with_context(|| format!("checking {json_url}"))?;
+            tracing::info!(
+                "image {} {} (serial {}): {}, signature good",
+                manifest.name,
+                manifest.version,
+                manifest.serial,
+                crate::size::human(manifest.size)
+            );
+            boot.kernel_releases = manifest.kernel_releases;
+            boot.image = Some(Image {
+                url,
+                size: manifest.size,
+                chunk_size: manifest.chunk_size,
+                hashes: Hashes::Chunks(manifest.chunks),
+            });
+        }
+    }
+    Ok(())
+}
+
+/// `NAME.squashfs` → `NAME` + `suffix`, the query kept.
+fn sibling(url: &Url, suffix: &str) -> Result<Url> {
+    let path = url.path().strip_suffix(".squashfs").context("the image's URL does not end in .squashfs")?;
+    let mut sibling = url.clone();
+    sibling.set_path(&format!("{path}{suffix}"));
+    Ok(sibling)
+}
+
+/// The public keys in the image. One that cannot be read is an error: the builder put it there for a reason.
+fn keys(folder: &Path) -> Result<Vec<PublicKey>> {
+    let mut keys = Vec::new();
+    let Ok(entries) = std::fs::read_dir(folder) else { return Ok(keys) };
+    for entry in entries.flatten() {
+        let path = entry.path();
+        let text = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+        let key = PublicKey::decode(&text).map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        keys.push(key);
+    }
+    ensure!(keys.len() <= 64, "{} holds more than 64 keys", folder.display());
+    Ok(keys)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sibling_keeps_host_and_query() {
+        let url = Url::parse("http://a:8/x/debian.squashfs?site=1").unwrap();
+        assert_eq!(sibling(&url, ".json").unwrap().as_str(), "http://a:8/x/debian.json?site=1");
+    }
+
+    #[test]
+    fn keys_are_read_or_named() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(keys(&folder.path().join("missing")).unwrap().is_empty());
+        let pair = minisign::KeyPair::generate_unencrypted_keypair().unwrap();
+        std::fs::write(folder.path().join("a.pub"), pair.pk.to_box().unwrap().to_string()).unwrap();
+        assert_eq!(keys(folder.path()).unwrap().len(), 1);
+        std::fs::write(folder.path().join("b.pub"), "nonsense").unwrap();
+        let error = keys(folder.path()).unwrap_err().to_string();
+        assert!(error.contains("b.pub"), "{error}");
+    }
+}

@@ -1,0 +1,55 @@
+//! Step `plan`: settles what the boot is to become, says so, and tells PID 1 the settings it needs.
+
+use anyhow::{Context, Result};
+
+use crate::config::{CONFIG_FORMAT, CONFIG_PATH, Config};
+use crate::pid1::boot::Boot;
+use crate::pid1::control::{self, Message};
+use crate::pid1::events::Sender;
+use crate::plan::{Goal, Plan};
+
+pub(crate) fn run(boot: &mut Boot) -> Result<()> {
+    std::fs::metadata("/proc/cmdline").context("reading /proc/cmdline")?;
+    let server = boot.plan.server.as_ref().or(boot.config.server.as_ref());
+    let events = server.map_or_else(Sender::none, |server| Sender::start(server, &boot.machine.serial));
+    boot.announcer.set_goal(goal(&boot.plan), boot.machine.clone(), events);
+    for problem in &boot.plan.problems {
+        tracing::error!("kernel parameter not understood: {problem}");
+    }
+    tracing::info!("plan: {}", goal(&boot.plan));
+    // A rescue that was asked for is no failure: it waits for its human.
+    let asked_for_rescue = boot.plan.goal == Goal::Rescue && boot.plan.problems.is_empty();
+    let reboot_after = match boot.plan.reboot_after {
+        Some(seconds) => seconds,
+        None if asked_for_rescue => 0,
+        None => boot.config.reboot_after,
+    };
+    control::send(&Message::Settings { reboot_after, watchdog: boot.plan.watchdog })
+}
+
+/// The goal in words.
+pub(crate) fn goal(plan: &Plan) -> String {
+    match &plan.goal {
+        Goal::Rescue => "rescue".into(),
+        Goal::RamBoot(ram_boot) => {
+            format!("RAM boot of {}, checked {}", ram_boot.url, ram_boot.trust.describe())
+        }
+    }
+}
+
+/// `/etc/lifeboat.toml`; where it cannot be read, the defaults, said so: a rescue with defaults beats none.
+pub(crate) fn read_config() -> Config {
+    let read = std::fs::read_to_string(CONFIG_PATH).context("reading it").and_then(|text| {
+        let config: Config = toml::from_str(&text).context("parsing it")?;
+        anyhow::ensure!(
+            config.format == CONFIG_FORMAT,
+            "its format is {}, not {CONFIG_FORMAT}",
+            config.format
+        );
+        Ok(config)
+    });
+    read.unwrap_or_else(|error| {
+        tracing::error!("{CONFIG_PATH}: {error:#}; going on with defaults");
+        Config::default()
+    })
+}
