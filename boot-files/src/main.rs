@@ -1,6 +1,8 @@
 //! `boot-files`: makes what a Pi loads, looks inside it, signs it.
 
+use boot_files::build;
 use boot_files::keys::{keygen, sign, verify};
+use boot_files::os;
 use clap::{CommandFactory, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -14,6 +16,10 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Build an image.
+    Build(build::Args),
+    /// Make an OS image that Pis boot into RAM.
+    Os(os::Args),
     /// Make a key pair.
     Keygen(keygen::Args),
     /// Sign a file.
@@ -39,6 +45,8 @@ fn main() -> ExitCode {
 
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
+        Command::Build(args) => build::run(args),
+        Command::Os(args) => os::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Sign(args) => sign::run(args),
         Command::Verify(args) => verify::run(args),
