@@ -157,12 +157,15 @@ impl Programs {
         self.lock().values().for_each(|running| running.hang_up());
     }
 
-    /// Writes `text` to those that are on a terminal.
-    pub async fn say(&self, text: &[u8]) {
+    /// Takes leave of those that are on a terminal: `text`, and the end of their channel. A client shows what came
+    /// before the end of a channel; before the end of a connection it may not.
+    pub async fn take_leave(&self, text: &[u8]) {
         let terminals: Vec<Arc<Running>> =
             self.lock().values().filter(|running| running.master.is_some()).cloned().collect();
         for running in terminals {
             let _ = running.out.data_bytes(text.to_vec()).await;
+            let _ = running.out.eof().await;
+            let _ = running.out.close().await;
         }
     }
 

@@ -24,8 +24,8 @@ use super::settings::Settings;
 
 /// The longest host key.
 const KEY_LIMIT: u64 = 16 << 10;
-/// How long a goodbye may take to reach the client.
-const GOODBYE: Duration = Duration::from_millis(500);
+/// How long each part of a goodbye may take. All of it must fit into the time that the listener gives.
+const GOODBYE: Duration = Duration::from_millis(300);
 /// How long programs have to end after SIGHUP, until they are left to PID 1.
 const HANG_UP: Duration = Duration::from_millis(500);
 
@@ -67,10 +67,13 @@ async fn serve(settings: Settings, socket: TcpStream, control: UnixStream, key: 
             log.say(format!("the connection from {} ended: {error}", peer.ip().to_canonical()));
         },
         _ = terminate.recv() => {
-            let _ = timeout(GOODBYE, programs.say(&login::goodbye(&run))).await;
-            let text = String::from("the machine hands over");
-            let _ = session.handle().disconnect(russh::Disconnect::ByApplication, text, String::new()).await;
-            let _ = timeout(GOODBYE, &mut session).await;
+            let _ = timeout(GOODBYE, programs.take_leave(&login::goodbye(&run))).await;
+            // Most clients go by themselves now.
+            if timeout(GOODBYE, &mut session).await.is_err() {
+                let text = String::from("the machine hands over");
+                let _ = session.handle().disconnect(russh::Disconnect::ByApplication, text, String::new()).await;
+                let _ = timeout(GOODBYE, &mut session).await;
+            }
         }
     }
     programs.hang_up();

@@ -125,14 +125,21 @@ impl Page {
 
     /// A label and its value, wrapped; nothing where there is no value.
     fn coloured(&mut self, label: &str, value: &str, colour: &str) {
-        let (bold, colour, plain) = if self.colour { (BOLD, colour, PLAIN) } else { ("", "", "") };
         let mut label = label;
         for line in wrap(value, WIDTH - INDENT) {
-            let line = format!("{bold}{label:<INDENT$}{plain}{colour}{line}");
+            let label = std::mem::take(&mut label);
+            let blanks = " ".repeat(INDENT.saturating_sub(label.len()));
+            let line = format!("{}{blanks}{}", self.paint(label, BOLD), self.paint(&line, colour));
             self.text.push_str(line.trim_end());
-            self.text.push_str(plain);
             self.text.push('\n');
-            label = "";
+        }
+    }
+
+    fn paint(&self, text: &str, colour: &str) -> String {
+        if self.colour && !colour.is_empty() && !text.is_empty() {
+            format!("{colour}{text}{PLAIN}")
+        } else {
+            text.to_string()
         }
     }
 }

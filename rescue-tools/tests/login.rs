@@ -1,0 +1,148 @@
+//! Who gets in, and who does not: OpenSSH's client against `rescue sshd`.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+mod common;
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+
+use common::{Server, code, half_open, make_key, output, text, until};
+
+#[test]
+fn keys_that_are_in_the_file_log_in() {
+    let server = Server::start();
+    assert_eq!(code(&server.exec("true")), Some(0));
+    for kind in ["ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521"] {
+        make_key(&server.path("key"), kind);
+        let public = std::fs::read_to_string(server.path("key.pub")).unwrap();
+        std::fs::write(server.path("authorized_keys"), format!("# {kind}\n\n{public}")).unwrap();
+        std::fs::rename(server.path("key"), server.path("id")).unwrap();
+        std::fs::rename(server.path("key.pub"), server.path("id.pub")).unwrap();
+        let out = server.exec("echo in");
+        assert_eq!(
+            (text(&out.stdout).as_str(), code(&out)),
+            ("in\n", Some(0)),
+            "{kind}: {}",
+            text(&out.stderr)
+        );
+    }
+    assert!(server.log().contains("root logged in from 127.0.0.1 with SHA256:"), "{}", server.log());
+}
+
+#[test]
+fn other_keys_passwords_and_users_are_refused() {
+    let server = Server::start();
+    make_key(&server.path("other"), "ed25519");
+    let other = format!("IdentityFile={}", server.path("other").display());
+    let mut options = server.options();
+    options.retain(|option| !option.starts_with("IdentityFile="));
+    options.retain(|option| option != "-o");
+    let ssh = |more: &[&str], user: &str| {
+        let mut command = Command::new("ssh");
+        let mut words = options.iter();
+        command.args(words.by_ref().take(2));
+        words.for_each(|option| {
+            command.args(["-o", option]);
+        });
+        output(command.args(more).arg(format!("{user}@127.0.0.1")).arg("true"))
+    };
+    let refused = ssh(&["-o", &other], "root");
+    assert_eq!(code(&refused), Some(255));
+    assert!(text(&refused.stderr).contains("Permission denied (publickey)"), "{}", text(&refused.stderr));
+    assert!(server.log().contains("it is not in"), "{}", server.log());
+
+    // The list in the refusal has no other method, so that no client asks for a password.
+    let refused = ssh(&["-o", "PubkeyAuthentication=no"], "root");
+    assert_eq!(code(&refused), Some(255));
+    assert!(text(&refused.stderr).contains("Permission denied (publickey)"), "{}", text(&refused.stderr));
+
+    let good = format!("IdentityFile={}", server.path("id").display());
+    let refused = ssh(&["-o", &good], "pi");
+    assert_eq!(code(&refused), Some(255));
+    assert!(
+        server.log().contains("refused \"pi\" from 127.0.0.1: only root logs in here"),
+        "{}",
+        server.log()
+    );
+    server.wait_for_no_session();
+}
+
+#[test]
+fn a_key_with_limits_that_we_cannot_hold_is_refused() {
+    let mut server = Server::start();
+    let key = std::fs::read_to_string(server.path("id.pub")).unwrap();
+    std::fs::write(server.path("authorized_keys"), format!("command=\"true\" {key}")).unwrap();
+    assert_eq!(code(&server.exec("true")), Some(255));
+    server.restart();
+    assert!(server.log().contains("authorized_keys, line 1: the option \"command\""), "{}", server.log());
+    // A change of the file needs no restart.
+    std::fs::write(server.path("authorized_keys"), format!("no-agent-forwarding {key}")).unwrap();
+    assert_eq!(code(&server.exec("true")), Some(0));
+    std::fs::remove_file(server.path("authorized_keys")).unwrap();
+    assert_eq!(code(&server.exec("true")), Some(255));
+    assert!(server.log().contains("No such file"), "{}", server.log());
+}
+
+#[test]
+fn the_host_key_is_made_once_and_is_the_owners() {
+    let mut server = Server::start();
+    let path = server.run("ssh_host_ed25519_key");
+    let first = std::fs::read(&path).unwrap();
+    assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+    let listed = output(Command::new("ssh-keygen").arg("-lf").arg(&path));
+    assert!(text(&listed.stdout).contains(&server.fingerprint), "{}", text(&listed.stdout));
+    let written = std::fs::read_to_string(server.run("ssh_host_ed25519_key.fingerprint")).unwrap();
+    assert_eq!(written, format!("{}\n", server.fingerprint));
+
+    server.restart();
+    assert_eq!(std::fs::read(&path).unwrap(), first);
+    assert_eq!(code(&server.exec("true")), Some(0));
+
+    // A key that cannot be read is no reason to stay away.
+    std::fs::write(&path, "half a key").unwrap();
+    server.restart();
+    assert_ne!(written.trim(), server.fingerprint);
+    assert!(server.log().contains("making a new host key"), "{}", server.log());
+    assert_eq!(code(&server.exec("true")), Some(0));
+}
+
+#[test]
+fn clients_that_wait_keep_nobody_out() {
+    let server = Server::start();
+    let waiting: Vec<_> = (0..30).map(|_| half_open(server.address)).collect();
+    // No more than 10 of them are kept.
+    until("too many wait", || server.sessions().len() <= 10);
+    assert_eq!(code(&server.exec("true")), Some(0));
+    drop(waiting);
+    server.wait_for_no_session();
+}
+
+#[test]
+fn six_keys_may_be_tried() {
+    let server = Server::start();
+    let mut ssh = Command::new("ssh");
+    let options = server.options();
+    let at = options.iter().position(|option| option.starts_with("IdentityFile=")).unwrap();
+    ssh.args(&options[..at - 1]).args(&options[at + 1..]);
+    for number in 1..=6 {
+        let path = if number == 6 { server.path("id") } else { server.path(&number.to_string()) };
+        if number != 6 {
+            make_key(&path, "ed25519");
+        }
+        ssh.args(["-o", &format!("IdentityFile={}", path.display())]);
+    }
+    let sixth = output(ssh.arg("root@127.0.0.1").arg("true"));
+    assert_eq!(code(&sixth), Some(0), "{}", text(&sixth.stderr));
+}
+
+#[test]
+fn the_banner_is_one_line_with_the_step() {
+    let server = Server::start();
+    let boot = r#"{"goal":"rescue","step":"network","number":4,"total":9,"state":"waiting","uptime_ms":1,"next":"-"}"#;
+    std::fs::write(server.run("boot.json"), boot).unwrap();
+    let mut ssh = Command::new("ssh");
+    ssh.args(server.options().into_iter().map(|option| option.replace("LogLevel=ERROR", "LogLevel=INFO")));
+    let out = output(ssh.args(["root@127.0.0.1", "true"]));
+    assert_eq!(text(&out.stderr), "Pi Lifeboat: step 4/9 network, waiting\r\n");
+}
