@@ -3,7 +3,6 @@
 //! It runs in a child of PID 1. Should it die, it is started again and goes through the list from the top: each step
 //! finds what is already done and leaves it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -12,7 +11,7 @@ use super::announce::Announcer;
 use super::image::Image;
 use super::step::Policy::{Optional, Required};
 use super::step::Step;
-use super::{machine, mounts, steps};
+use super::{mounts, steps};
 use crate::cmdline::CommandLine;
 use crate::config::Config;
 use crate::plan::{Goal, Plan, RamBoot};
@@ -116,7 +115,7 @@ pub struct Boot {
     pub config: Config,
     /// What the command line asks for.
     pub plan: Plan,
-    /// What this machine is.
+    /// From `filesystems` on: what this machine is.
     pub machine: Machine,
     /// The voice.
     pub announcer: Announcer,
@@ -139,7 +138,7 @@ impl Boot {
         let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         let config = steps::plan::read_config();
         Boot {
-            machine: machine::read(Path::new("/"), &config),
+            machine: Machine::default(),
             plan: Plan::parse(&CommandLine::parse(&line)),
             config,
             announcer: Announcer::new(),

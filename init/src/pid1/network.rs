@@ -66,9 +66,13 @@ pub fn run(command_line: &str, places: Places) -> Result<()> {
 async fn watch(plan: Plan, places: Places) -> Result<()> {
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
     // Listening comes first, so that no interface falls between the list and the news.
-    let (connection, handle, mut messages) =
+    let (listening, _, mut messages) =
         rtnetlink::new_multicast_connection(&groups).context("opening an rtnetlink socket")?;
-    tokio::spawn(connection);
+    tokio::spawn(listening);
+    // Requests have a socket of their own: the kernel numbers the news of a change like the request that made it, and
+    // would be taken for its answer.
+    let (asking, handle, _) = rtnetlink::new_connection().context("opening an rtnetlink socket")?;
+    tokio::spawn(asking);
     let (news, mut heard) = mpsc::channel(64);
     let mut network = Network { plan, places, handle, interfaces: BTreeMap::new(), news, written: None };
     network.take_hostname(None);
@@ -113,7 +117,10 @@ impl Network {
     async fn link_changed(&mut self, link: &LinkMessage) {
         let index = link.header.index;
         if link.header.flags.contains(LinkFlags::Loopback) {
-            return self.set_up(index, "lo").await;
+            if !link.header.flags.contains(LinkFlags::Up) {
+                self.set_up(index, "lo").await;
+            }
+            return;
         }
         if !self.interfaces.contains_key(&index) {
             let Some(interface) = self.wired(link) else { return };

@@ -1,14 +1,18 @@
 //! Step `filesystems`: mounts the kernel's file systems and makes `/run/lifeboat`; then the other children may start.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Message};
-use crate::pid1::{file, mounts};
+use crate::pid1::{file, machine, mounts};
 use crate::status::{MACHINE_PATH, RUN_DIR, SESSIONS_DIR};
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     mounts::mount_early()?;
+    // The device tree is in /sys.
+    boot.machine = machine::read(Path::new("/"), &boot.config);
     std::fs::create_dir_all(SESSIONS_DIR).with_context(|| format!("making {RUN_DIR}"))?;
     file::replace_json(MACHINE_PATH.as_ref(), &boot.machine)?;
     // PID 1 starts the others by itself after a while, should this not reach it.

@@ -1,0 +1,218 @@
+//! The child `network` in a network namespace, against dnsmasq. Each test has its own network, mount and host name
+//! namespaces, so nothing of the host's is touched. Needs root.
+
+#![cfg(feature = "pid1")]
+#![allow(missing_docs)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use init::status::NetworkStatus;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A device and a server, joined by a cable.
+struct Site {
+    folder: tempfile::TempDir,
+    namespace: String,
+    children: Vec<Child>,
+}
+
+impl Site {
+    fn new(command_line: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let namespace =
+            format!("lb{}{}", std::process::id(), folder.path().to_string_lossy().len() as u32 + nonce());
+        let site = Site { folder, namespace, children: Vec::new() };
+        std::fs::write(site.path("cmdline"), command_line).unwrap();
+        std::fs::create_dir_all(site.path("run/lifeboat")).unwrap();
+        std::fs::create_dir_all(site.path("etc")).unwrap();
+        let (server, device) = (site.server(), site.device());
+        for line in [
+            format!("ip netns add {server}"),
+            format!("ip netns add {device}"),
+            format!("ip -n {server} link add eth0 type veth peer name eth0 netns {device}"),
+            format!("ip -n {server} link set lo up"),
+            format!("ip -n {server} addr add 192.0.2.1/24 dev eth0"),
+            format!("ip -n {server} link set eth0 up"),
+        ] {
+            run(&line);
+        }
+        site
+    }
+
+    fn server(&self) -> String {
+        format!("{}s", self.namespace)
+    }
+
+    fn device(&self) -> String {
+        format!("{}d", self.namespace)
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Starts `init network` with a `/run`, an `/etc` and a command line of its own.
+    fn start_network(&mut self) {
+        let here = self.folder.path().display();
+        let init = env!("CARGO_BIN_EXE_init");
+        let script = format!(
+            "mount --bind {here}/run /run && mount --bind {here}/etc /etc && mount --bind {here}/cmdline /proc/cmdline \
+             && exec {init} network"
+        );
+        let child = Command::new("ip")
+            .args(["netns", "exec", &self.device(), "unshare", "--mount", "--uts", "sh", "-c", &script])
+            .stdin(Stdio::null())
+            .spawn();
+        self.children.push(child.expect("ip and unshare (packages iproute2, util-linux)"));
+    }
+
+    fn start_dnsmasq(&mut self, options: &[&str]) {
+        let leases = format!("--dhcp-leasefile={}", self.path("leases").display());
+        let child = Command::new("ip")
+            .args([
+                "netns",
+                "exec",
+                &self.server(),
+                "dnsmasq",
+                "--keep-in-foreground",
+                "--conf-file=/dev/null",
+            ])
+            .args(["--port=0", "--bind-interfaces", "--interface=eth0", "--user=root", "--log-dhcp", &leases])
+            .args([
+                "--pid-file=",
+                "--dhcp-range=192.0.2.50,192.0.2.60,255.255.255.0,2m",
+                "--dhcp-authoritative",
+            ])
+            .args(options)
+            .stdin(Stdio::null())
+            .spawn();
+        self.children.push(child.expect("dnsmasq (package dnsmasq-base)"));
+    }
+
+    /// Waits until the written status is as wanted.
+    fn wait(&self, wanted: impl Fn(&NetworkStatus) -> bool) -> NetworkStatus {
+        let folder = self.path("run/lifeboat");
+        let path = folder.join("network.json");
+        let mut last = None;
+        let seen = init::pid1::file::wait_for(&folder, LIMIT, || {
+            last = init::pid1::file::read_json::<NetworkStatus>(&path);
+            last.clone().filter(&wanted)
+        });
+        seen.unwrap().unwrap_or_else(|| panic!("not within {LIMIT:?}; last seen: {last:?}"))
+    }
+
+    fn output(&self, line: &str) -> String {
+        let output = Command::new("ip")
+            .args(["netns", "exec", &self.device()])
+            .args(line.split(' '))
+            .output()
+            .unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+}
+
+impl Drop for Site {
+    fn drop(&mut self) {
+        for child in &mut self.children {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        for namespace in [self.server(), self.device()] {
+            let _ = Command::new("ip").args(["netns", "del", &namespace]).status();
+        }
+    }
+}
+
+fn run(line: &str) {
+    let mut words = line.split(' ');
+    let status = Command::new(words.next().unwrap()).args(words).status().expect("ip (package iproute2)");
+    assert!(status.success(), "{line}: {status} (needs root)");
+}
+
+/// Distinct for each test of this process.
+fn nonce() -> u32 {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    NEXT.fetch_add(100, Ordering::Relaxed)
+}
+
+fn addresses(status: &NetworkStatus) -> Vec<&str> {
+    status.interfaces.iter().flat_map(|interface| &interface.addresses).map(String::as_str).collect()
+}
+
+#[test]
+fn dhcp_gives_address_route_name_servers_and_host_name() {
+    let mut site = Site::new("quiet nameserver=192.0.2.99");
+    site.start_dnsmasq(&[
+        "--dhcp-option=option:router,192.0.2.254",
+        "--dhcp-option=option:dns-server,192.0.2.53",
+        "--dhcp-option=option:domain-name,site.example",
+        "--dhcp-option-force=12,cm4-7",
+    ]);
+    site.start_network();
+    let status = site.wait(|status| status.online && status.hostname.is_some());
+    assert!(addresses(&status).iter().any(|address| address.starts_with("192.0.2.5")), "{status:?}");
+    assert_eq!(status.nameservers, ["192.0.2.99", "192.0.2.53"]);
+    assert_eq!(status.hostname.as_deref(), Some("cm4-7"));
+    let resolv_conf = std::fs::read_to_string(site.path("etc/resolv.conf")).unwrap();
+    assert_eq!(resolv_conf, "search site.example\nnameserver 192.0.2.99\nnameserver 192.0.2.53\n");
+    let routed = |status: &NetworkStatus| status.interfaces.iter().any(|one| one.gateway.is_some());
+    site.wait(routed);
+    assert!(
+        site.output("ip route").contains("default via 192.0.2.254 dev eth0"),
+        "{}",
+        site.output("ip route")
+    );
+}
+
+#[test]
+fn a_server_that_comes_late_is_found() {
+    let mut site = Site::new("ip=dhcp");
+    site.start_network();
+    let began = Instant::now();
+    let waiting =
+        |status: &NetworkStatus| status.interfaces.iter().any(|one| one.state.contains("without an answer"));
+    let status = site.wait(waiting);
+    assert!(!status.online);
+    site.start_dnsmasq(&[]);
+    site.wait(|status| status.online);
+    assert!(began.elapsed() < LIMIT);
+}
+
+#[test]
+fn a_fixed_address_needs_no_server() {
+    let mut site = Site::new("ip=192.0.2.7::192.0.2.1:255.255.255.0:fixed:eth0:off:192.0.2.1");
+    site.start_network();
+    let status = site.wait(|status| status.online);
+    assert!(addresses(&status).contains(&"192.0.2.7/24"), "{status:?}");
+    assert_eq!(status.hostname.as_deref(), Some("fixed"));
+    site.wait(|status| status.interfaces.iter().any(|one| one.gateway.is_some()));
+    assert!(site.output("ping -c1 -W5 192.0.2.1").contains("1 received"));
+}
+
+#[test]
+fn a_cable_pulled_and_plugged_asks_again() {
+    let mut site = Site::new("");
+    site.start_dnsmasq(&[]);
+    site.start_network();
+    site.wait(|status| status.online);
+    run(&format!("ip -n {} link set eth0 down", site.server()));
+    let unplugged = |status: &NetworkStatus| status.interfaces.iter().all(|one| !one.carrier);
+    let status = site.wait(|status| unplugged(status) && !status.online);
+    assert!(status.interfaces.iter().any(|one| one.state.contains("waiting for a link")), "{status:?}");
+    run(&format!("ip -n {} link set eth0 up", site.server()));
+    site.wait(|status| status.online && status.interfaces.iter().any(|one| one.state.contains("leased")));
+}
+
+#[test]
+fn an_interface_left_alone_stays_down() {
+    let mut site = Site::new("ip=off");
+    site.start_network();
+    let status = site.wait(|status| !status.interfaces.is_empty());
+    assert!(!status.online);
+    assert!(site.output("ip link show eth0").contains("state DOWN"));
+    assert!(Path::new(&site.path("etc/resolv.conf")).exists());
+}
