@@ -65,12 +65,16 @@ step() {
 free_port() {
   local port
   for port in $(seq "$1" $(($1 + 50))); do
-    if ! (: <>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then
+    if ! listens "$port"; then
       echo "$port"
       return
     fi
   done
   fail "no free port from $1 on"
+}
+
+listens() {
+  (: <>"/dev/tcp/127.0.0.1/$1") 2>/dev/null
 }
 
 build_programs() {
@@ -123,6 +127,10 @@ END
 serve() {
   target/debug/http-boot serve --root "$DEMO/site" --listen "127.0.0.1:$SERVER_PORT" >"$DEMO/server.log" 2>&1 &
   CHILDREN+=($!)
+  until listens "$SERVER_PORT"; do
+    kill -0 "${CHILDREN[0]}" 2>/dev/null || fail "the boot server ended: $(tail -n 1 "$DEMO/server.log")"
+    sleep 0.05
+  done
 }
 
 power_on() {
@@ -133,9 +141,15 @@ power_on() {
     --ssh-port "$SSH_PORT" --console "$DEMO/console.log" --time-limit 86400 &
   PI=$!
   CHILDREN+=("$PI")
-  tail -n +1 -f "$DEMO/console.log" --pid="$PI" &
+  show_console &
   TAIL=$!
   CHILDREN+=("$TAIL")
+}
+
+# Shows the console as it grows, less what the kernel says (that is in the file).
+show_console() {
+  exec > >(exec sed -u '/^\[ *[0-9.]*\] /{/lifeboat/!d}')
+  exec tail -n +1 -f --pid="$PI" "$DEMO/console.log"
 }
 
 # A new boot is a new machine with new host keys, so that what an earlier one had is forgotten.
