@@ -103,8 +103,9 @@ fn rescue(
     time: u64,
     progress: &Progress,
 ) -> Result<Tree> {
+    progress.step("taking programs and their libraries");
     let mut tree = Tree::default();
-    programs.add(&mut tree)?;
+    programs.put_into(&mut tree)?;
     skeleton::add(&mut tree, recipe, time)?;
     store.load(recipe.tools.iter().map(|tool| tool.package.as_str())).context("reading [[tools]]")?;
     for tool in &recipe.tools {
@@ -119,6 +120,7 @@ fn rescue(
     certificates::add(&mut tree, store)?;
     tree.complete()?;
     libraries::add(&mut tree, store)?;
+    progress.step("taking kernel modules");
     let count = modules::add(&mut tree, kernel, &recipe.modules)?;
     tree.complete()?;
     progress.step(&format!("kernel {} with {count} modules", kernel.release));

@@ -30,7 +30,7 @@ impl Programs {
     ///
     /// # Errors
     /// If there are other files at their paths.
-    pub fn add(self, tree: &mut Tree) -> Result<()> {
+    pub fn put_into(self, tree: &mut Tree) -> Result<()> {
         tree.add_own("init", 0o755, self.init)?;
         tree.add_own("usr/bin/rescue", 0o755, self.rescue)
     }

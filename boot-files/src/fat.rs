@@ -3,7 +3,9 @@
 
 use crate::boot_file::BootFile;
 use anyhow::{Context, Result, ensure};
-use fatfs::{FatType, FileSystem, FormatVolumeOptions, FsOptions, format_volume};
+use fatfs::{
+    Date, DateTime, FatType, FileSystem, FormatVolumeOptions, FsOptions, Time, TimeProvider, format_volume,
+};
 use std::collections::BTreeSet;
 use std::io::{Cursor, Write};
 
@@ -36,11 +38,10 @@ pub fn image(files: &[BootFile], time: u64) -> Result<Vec<u8>> {
         .volume_id(u32::try_from(time & u64::from(u32::MAX))?)
         .volume_label(LABEL);
     format_volume(&mut disk, options).context("making the file system of boot.img")?;
-    let volume =
-        FileSystem::new(&mut disk, FsOptions::new()).context("opening the file system of boot.img")?;
-    for folder in folders(files) {
-        volume.root_dir().create_dir(folder).with_context(|| format!("making {folder} in boot.img"))?;
-    }
+    make_folders(&mut disk, files)?;
+    let volume = open(&mut disk)?;
+    // Counts the free clusters, which the file system's header is to have.
+    volume.stats().context("reading the file system of boot.img")?;
     for file in files {
         let context = || format!("writing {} into boot.img", file.name);
         ensure!(
@@ -54,6 +55,53 @@ pub fn image(files: &[BootFile], time: u64) -> Result<Vec<u8>> {
     }
     volume.unmount().context("closing the file system of boot.img")?;
     Ok(disk.into_inner())
+}
+
+fn open(disk: &mut Cursor<Vec<u8>>) -> Result<FileSystem<&mut Cursor<Vec<u8>>>> {
+    disk.set_position(0);
+    let options = FsOptions::new().time_provider(&FirstDay);
+    FileSystem::new(disk, options).context("opening the file system of boot.img")
+}
+
+/// Makes the folders while nothing else is in the image. fatfs 0.3 gives their entries `.` and `..` long names, and `..`
+/// the root's cluster, where FAT wants neither (held by `fsck_and_mtools_agree`): each folder's first sector is put right.
+fn make_folders(disk: &mut Cursor<Vec<u8>>, files: &[BootFile]) -> Result<()> {
+    let volume = open(disk)?;
+    for folder in folders(files) {
+        volume.root_dir().create_dir(folder).with_context(|| format!("making {folder} in boot.img"))?;
+    }
+    volume.unmount().context("closing the file system of boot.img")?;
+    for sector in disk.get_mut().chunks_exact_mut(512) {
+        let entry = |number: usize| sector.get(number * 32..(number + 1) * 32).map(<[u8]>::to_vec);
+        let (Some(dot), Some(mut dot_dot)) = (entry(1), entry(3)) else { continue };
+        if dot.starts_with(b".          ") && dot_dot.starts_with(b"..         ") {
+            for half_of_cluster in [20..22, 26..28] {
+                if let Some(bytes) = dot_dot.get_mut(half_of_cluster) {
+                    bytes.fill(0);
+                }
+            }
+            let entries = [dot, dot_dot].concat();
+            sector.fill(0);
+            if let Some(start) = sector.get_mut(..entries.len()) {
+                start.copy_from_slice(&entries);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The clock of the files: it stands still.
+#[derive(Debug)]
+struct FirstDay;
+
+impl TimeProvider for FirstDay {
+    fn get_current_date(&self) -> Date {
+        Date { year: 1980, month: 1, day: 1 }
+    }
+
+    fn get_current_date_time(&self) -> DateTime {
+        DateTime { date: self.get_current_date(), time: Time { hour: 0, min: 0, sec: 0, millis: 0 } }
+    }
 }
 
 fn folders(files: &[BootFile]) -> BTreeSet<&str> {

@@ -19,6 +19,7 @@ pub mod fat;
 pub mod firmware;
 pub mod host_apt;
 pub mod initramfs;
+pub mod inspect;
 pub mod kernel;
 pub mod keys;
 pub mod libraries;

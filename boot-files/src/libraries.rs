@@ -37,15 +37,15 @@ pub fn add(tree: &mut Tree, store: &mut Store<'_>) -> Result<()> {
         if missing.is_empty() {
             return check_scripts(tree);
         }
-        let mut unknown = Vec::new();
+        let mut unknown: BTreeMap<String, Vec<Need>> = BTreeMap::new();
         for need in missing {
             if !take(tree, store, &need)? {
-                unknown.push(need);
+                unknown.entry(need.name.clone()).or_default().push(need);
             }
         }
         let mut wanted = BTreeSet::new();
-        for need in &unknown {
-            wanted.insert(candidate(store, need, tried.entry(need.name.clone()).or_default())?);
+        for (name, needs) in &unknown {
+            wanted.insert(candidate(store, needs, tried.entry(name.clone()).or_default())?);
         }
         store.load(wanted.iter().map(String::as_str))?;
     }
@@ -117,11 +117,13 @@ pub fn add_with_target(tree: &mut Tree, deb: &Deb, path: &str) -> Result<()> {
     Ok(())
 }
 
-/// The next package to look for a library in: by Debian's policy the user's package depends on the library's.
-fn candidate(store: &Store<'_>, need: &Need, tried: &mut BTreeSet<String>) -> Result<String> {
-    let user = store.loaded().find(|deb| deb.package.name == need.package);
-    let depends: Vec<_> = user.map(|deb| library_packages(&deb.package)).unwrap_or_default();
-    let guesses = guesses(&need.name);
+/// The next package to look for a library in: by Debian's policy the packages of its users depend on the library's.
+/// All `needs` are of one name.
+fn candidate(store: &Store<'_>, needs: &[Need], tried: &mut BTreeSet<String>) -> Result<String> {
+    let Some(first) = needs.first() else { bail!("nothing is needed") };
+    let users = store.loaded().filter(|deb| needs.iter().any(|need| need.package == deb.package.name));
+    let depends: BTreeSet<_> = users.flat_map(|deb| library_packages(&deb.package)).collect();
+    let guesses = guesses(&first.name);
     let (likely, other): (Vec<_>, Vec<_>) = depends.iter().partition(|name| guesses.contains(*name));
     for name in likely.into_iter().chain(other) {
         let loaded = store.loaded().any(|deb| deb.package.name == *name);
@@ -131,10 +133,10 @@ fn candidate(store: &Store<'_>, need: &Need, tried: &mut BTreeSet<String>) -> Re
     }
     bail!(
         "library {} not found: /{} needs it, and it is in none of the packages that its package {} depends on ({})",
-        need.name,
-        need.user,
-        need.package,
-        depends.join(", ")
+        first.name,
+        first.user,
+        first.package,
+        depends.into_iter().collect::<Vec<_>>().join(", ")
     )
 }
 

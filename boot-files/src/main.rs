@@ -1,6 +1,7 @@
 //! `boot-files`: makes what a Pi loads, looks inside it, signs it.
 
 use boot_files::build;
+use boot_files::inspect::{cat, ls, unpack};
 use boot_files::keys::{keygen, sign, verify};
 use boot_files::os;
 use clap::{CommandFactory, Parser, Subcommand};
@@ -18,6 +19,12 @@ struct Cli {
 enum Command {
     /// Build an image.
     Build(build::Args),
+    /// List what is in an image.
+    Ls(ls::Args),
+    /// Print a file of an image.
+    Cat(cat::Args),
+    /// Unpack an image.
+    Unpack(unpack::Args),
     /// Make an OS image that Pis boot into RAM.
     Os(os::Args),
     /// Make a key pair.
@@ -46,6 +53,9 @@ fn main() -> ExitCode {
 fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Build(args) => build::run(args),
+        Command::Ls(args) => ls::run(args),
+        Command::Cat(args) => cat::run(args),
+        Command::Unpack(args) => unpack::run(args),
         Command::Os(args) => os::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Sign(args) => sign::run(args),
