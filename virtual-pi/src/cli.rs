@@ -7,6 +7,9 @@ use clap::{Args, Parser, Subcommand};
 use crate::board::{Board, Mac, Pi, Serial};
 use crate::machine::Forward;
 
+/// In seconds; no time on the command line is longer.
+const YEAR: u64 = 365 * 24 * 3600;
+
 /// A Raspberry Pi 4 that is not there: loads boot files as its bootloader does, refuses what it would refuse, and runs the
 /// rest in QEMU.
 #[derive(Debug, Parser)]
@@ -70,13 +73,13 @@ pub struct Surroundings {
     #[arg(long, value_name = "FILE|-", default_value = "-")]
     pub console: PathBuf,
     /// Kill the machine after so many seconds, whatever it does.
-    #[arg(long, value_name = "SECONDS", default_value_t = 3600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 3600, value_parser = clap::value_parser!(u64).range(1..=YEAR))]
     pub time_limit: u64,
     /// Words to add to the kernel's command line. A tool for tests: a real Pi has no such thing.
     #[arg(long, value_name = "WORDS", default_value = "")]
     pub append: String,
     /// Drop what the guest sends for so many seconds, so that it gets no address until then.
-    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..=YEAR))]
     pub no_dhcp_for: u64,
     /// QEMU.
     #[arg(long, value_name = "PROGRAM", default_value = "qemu-system-aarch64")]

@@ -96,8 +96,9 @@ impl Options {
     /// All words. `folder` has `kernel`, `initramfs`, `tree.dtb` and the sockets.
     pub(super) fn arguments(&self, folder: &Path) -> Result<Vec<OsString>> {
         let mut words = Words(self.board_arguments());
-        // Stopped until the monitor is there: a guest may be over before one could ask why.
-        words.add("-nodefaults -display none -S");
+        // Stopped until the monitor is there, and after its end until that has been seen: a guest may be over before
+        // one could ask why.
+        words.add("-nodefaults -display none -S -no-shutdown");
         if !self.reboots {
             words.add("-no-reboot");
         }

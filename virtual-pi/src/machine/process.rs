@@ -103,8 +103,8 @@ impl Process {
         let supervisor = thread::spawn(move || supervise(command, threads, console, &spawned));
         let (pid, stdin) = child.recv().context("starting QEMU: its thread is gone")??;
         let process = Self { shared, pid, stdin: Some(stdin), supervisor: Some(supervisor) };
-        process.limit(start.time_limit);
         let qmp = process.connect(&connection)?;
+        process.limit(start.time_limit);
         Ok((process, qmp))
     }
 

@@ -47,7 +47,10 @@ impl Qmp {
         if let (false, Some(request)) = (arguments.is_null(), request.as_object_mut()) {
             request.insert("arguments".into(), arguments.clone());
         }
-        writeln!(link.stream, "{request}").with_context(|| format!("sending {command} to QEMU"))?;
+        // In one piece, since the reader may say its `quit` meanwhile.
+        link.stream
+            .write_all(format!("{request}\n").as_bytes())
+            .with_context(|| format!("sending {command} to QEMU"))?;
         loop {
             let answer = link.answers.recv_timeout(ANSWER_TIMEOUT);
             let answer = answer.map_err(|_| anyhow!("QEMU did not answer {command}: it is gone or stuck"))?;
@@ -77,24 +80,33 @@ pub(super) struct Reader {
 }
 
 impl Reader {
-    /// Reads until QEMU is gone; calls `ending` when it says why it is about to end.
-    pub(super) fn run(self, mut ending: impl FnMut(End)) {
-        for line in self.lines.lines().map_while(Result::ok) {
-            let Ok(message) = serde_json::from_str::<Value>(&line) else { continue };
-            match message.get("event").and_then(Value::as_str) {
-                Some("SHUTDOWN") => {
-                    let reason = message.pointer("/data/reason").and_then(Value::as_str).unwrap_or_default();
-                    match reason {
-                        "guest-shutdown" => ending(End::PowerOff),
-                        "guest-reset" | "host-qmp-system-reset" | "subsystem-reset" => ending(End::Reset),
-                        _ => {}
-                    }
-                }
-                Some("WATCHDOG") => ending(End::Watchdog),
-                Some(_) => {}
-                // The greeting has no id, and nobody waits for it.
-                None => _ = self.sender.send(message),
+    /// Reads until QEMU is gone; calls `ending` when the guest has ended, while QEMU waits to be told to go.
+    pub(super) fn run(mut self, mut ending: impl FnMut(End)) {
+        let mut line = String::new();
+        while let Ok(1..) = self.lines.read_line(&mut line) {
+            if let Ok(message) = serde_json::from_str::<Value>(&line) {
+                self.take(message, &mut ending);
             }
+            line.clear();
+        }
+    }
+
+    fn take(&mut self, message: Value, ending: &mut impl FnMut(End)) {
+        match message.get("event").and_then(Value::as_str) {
+            Some("SHUTDOWN") => {
+                let reason = message.pointer("/data/reason").and_then(Value::as_str).unwrap_or_default();
+                match reason {
+                    "guest-shutdown" => ending(End::PowerOff),
+                    "guest-reset" | "host-qmp-system-reset" | "subsystem-reset" => ending(End::Reset),
+                    _ => return,
+                }
+                // `-no-shutdown` keeps it until here, so that what it used can still be read.
+                let _gone = self.lines.get_mut().write_all(b"{\"execute\": \"quit\"}\n");
+            }
+            Some("WATCHDOG") => ending(End::Watchdog),
+            Some(_) => {}
+            // The greeting has no id, and nobody waits for it.
+            None => _ = self.sender.send(message),
         }
     }
 }

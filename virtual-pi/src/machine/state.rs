@@ -9,6 +9,8 @@ use super::usage::Usage;
 
 /// How much of the console's text is kept, in bytes; the oldest goes first.
 const CONSOLE_LIMIT: usize = 16 << 20;
+/// What stands for a time that is never over: a century.
+const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 /// How many reports are kept; the oldest go first.
 const REPORT_LIMIT: usize = 10_000;
 
@@ -144,7 +146,8 @@ impl Shared {
         timeout: Duration,
         mut look: impl FnMut(&State) -> Option<T>,
     ) -> Result<T, Missed> {
-        let deadline = Instant::now() + timeout;
+        // A time that no clock can hold is one that is never over.
+        let deadline = Instant::now().checked_add(timeout).unwrap_or_else(|| Instant::now() + FOREVER);
         let mut state = self.lock();
         loop {
             if let Some(found) = look(&state) {
@@ -187,7 +190,7 @@ mod tests {
         let shared = Shared::default();
         assert_eq!(shared.wait(Duration::ZERO, |_| None::<()>), Err(Missed::Timeout));
         shared.change(|state| state.end = Some(End::Reset));
-        assert_eq!(shared.wait(Duration::from_secs(3600), |_| None::<()>), Err(Missed::Ended(End::Reset)));
+        assert_eq!(shared.wait(Duration::MAX, |_| None::<()>), Err(Missed::Ended(End::Reset)));
         assert_eq!(shared.wait(Duration::ZERO, |_| Some(1)), Ok(1));
     }
 }
