@@ -230,7 +230,14 @@ fn sessions_outlive_a_listener_that_is_killed() {
     let mut line = String::new();
     shown.read_line(&mut line).unwrap();
     server.child.kill().unwrap();
-    server.child.wait().unwrap();
+    wait(&mut server.child);
+    // The listener after it does not disturb them, and sweeps what is left of others.
+    std::fs::write(server.run("sessions/4194305"), "").unwrap();
+    let session: Vec<_> =
+        std::fs::read_dir(server.run("sessions")).unwrap().map(|entry| entry.unwrap().path()).collect();
+    server.restart();
+    assert!(!server.run("sessions/4194305").exists());
+    assert!(session.iter().any(|path| path.exists()), "{session:?}");
     type_line(&mut ssh, "still here\n");
     line.clear();
     shown.read_line(&mut line).unwrap();

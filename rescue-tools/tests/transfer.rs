@@ -93,7 +93,8 @@ fn memory_is_bounded() {
     let count = taken.clone();
     let flood = std::thread::spawn(move || {
         let block = [1; 4096];
-        while input.write_all(&block).is_ok() {
+        // An end for the case that nothing holds it back.
+        while count.load(Ordering::Relaxed) < 200_000_000 && input.write_all(&block).is_ok() {
             count.fetch_add(4096, Ordering::Relaxed);
         }
     });

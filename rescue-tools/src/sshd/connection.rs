@@ -3,7 +3,6 @@
 use std::collections::HashMap;
 use std::io::Write;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -16,10 +15,10 @@ use super::authorized_keys::AuthorizedKeys;
 use super::intake::{self, Intake, PROBE, WINDOW};
 use super::login::{self, Ends, Task, Wishes};
 use super::program::{self, Programs, Running, signal_of};
+use super::sessions;
 use super::settings::Settings;
 use super::terminal::{self, Terminal, Window};
 use crate::kernel_log::KernelLog;
-use crate::replace_file::make_folder;
 
 /// How many channels a connection may have open.
 const CHANNELS: usize = 16;
@@ -66,11 +65,6 @@ impl Connection {
             refused_user: false,
             key: String::new(),
         }
-    }
-
-    /// The file that says that someone is logged in here.
-    pub fn session_file(settings: &Settings) -> PathBuf {
-        settings.run.sessions().join(std::process::id().to_string())
     }
 
     fn judge(&mut self, user: &str, key: &PublicKey) -> Auth {
@@ -130,9 +124,7 @@ impl Connection {
     /// Writes down that someone is logged in.
     fn note_login(&mut self) -> Result<()> {
         self.control.write_all(b"A").context("telling the listener of a login")?;
-        make_folder(&self.settings.run.sessions())?;
-        let path = Self::session_file(&self.settings);
-        std::fs::write(&path, "").with_context(|| format!("writing {}", path.display()))
+        sessions::begin(&self.settings.run)
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::admission::{Admission, CONNECTIONS, Ticket};
 use super::authorized_keys::AuthorizedKeys;
 use super::host_key;
+use super::sessions;
 use super::settings::Settings;
 use super::sockets;
 use crate::kernel_log::KernelLog;
@@ -48,6 +49,7 @@ pub fn run(settings: Settings) -> Result<()> {
     // First of all, so that nobody is refused while the rest gets ready.
     let sockets = sockets::open(&settings.listen)?;
     let log = settings.log();
+    sessions::sweep(&settings.run);
     let key = host_key::load_or_make(&settings, &log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("starting the server's runtime")?;
@@ -86,19 +88,20 @@ fn report(settings: &Settings, log: &KernelLog, sockets: &[TcpListener], fingerp
 
 impl Server {
     async fn serve(self: Arc<Self>, sockets: Vec<TcpListener>) -> Result<()> {
-        let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+        let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         for socket in sockets {
             let socket = tokio::net::TcpListener::from_std(socket).context("watching a listening socket")?;
             tokio::spawn(self.clone().accept(socket));
         }
         tokio::select! {
-            _ = terminate.recv() => {}
+            _ = terminated.recv() => {}
             _ = interrupt.recv() => {}
         }
         self.log.say("ending: the machine hands over");
         self.ending.send_replace(true);
-        self.end_orphans();
+        // Those of a listener before us, which died and left them, are told as well.
+        sessions::sweep(&self.settings.run).into_iter().for_each(|id| terminate(Some(id)));
         let mut left = self.left.subscribe();
         let everyone_left = async {
             while !self.admission().is_empty() {
@@ -144,7 +147,7 @@ impl Server {
     async fn attend(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> Result<()> {
         let mut ending = self.ending.subscribe();
         let (mut child, mut control) = self.start(stream)?;
-        let session_file = child.id().map(|id| self.settings.run.sessions().join(id.to_string()));
+        let id = child.id();
         let mut byte = [0; 1];
         tokio::select! {
             read = control.read(&mut byte) => if let Ok(1) = read {
@@ -168,8 +171,8 @@ impl Server {
             }
         }
         // Its own last act, unless it could not.
-        if let Some(path) = session_file {
-            let _ = std::fs::remove_file(path);
+        if let Some(id) = id {
+            sessions::end(&self.settings.run, id);
         }
         Ok(())
     }
@@ -190,19 +193,6 @@ impl Server {
         ours.shutdown(std::net::Shutdown::Write).context(context)?;
         ours.set_nonblocking(true).context(context)?;
         Ok((child, tokio::net::UnixStream::from_std(ours).context(context)?))
-    }
-
-    /// Sessions of a listener before us, which died and left them: they are told of the end as well.
-    fn end_orphans(&self) {
-        let Ok(entries) = std::fs::read_dir(self.settings.run.sessions()) else { return };
-        for entry in entries.flatten() {
-            let id: Option<u32> = entry.file_name().to_str().and_then(|name| name.parse().ok());
-            let command =
-                id.and_then(|id| std::fs::read(format!("/proc/{id}/cmdline")).ok()).unwrap_or_default();
-            if command.split(|byte| *byte == 0).any(|word| word == b"sshd-session") {
-                terminate(id);
-            }
-        }
     }
 
     fn admission(&self) -> MutexGuard<'_, Admission> {

@@ -17,6 +17,7 @@ pub mod modes;
 pub mod program;
 pub mod protocol;
 pub mod session;
+pub mod sessions;
 pub mod settings;
 pub mod sockets;
 pub mod terminal;

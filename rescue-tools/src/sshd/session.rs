@@ -20,6 +20,7 @@ use super::host_key;
 use super::login::{self, Ends};
 use super::program::Programs;
 use super::protocol;
+use super::sessions;
 use super::settings::Settings;
 
 /// The longest host key.
@@ -39,9 +40,9 @@ pub fn run(settings: Settings) -> Result<()> {
     let _ = socket.set_nodelay(true);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("starting the runtime of a connection")?;
-    let file = Connection::session_file(&settings);
+    let run = settings.run.clone();
     let served = runtime.block_on(serve(settings, socket, control, key));
-    let _ = std::fs::remove_file(file);
+    sessions::end(&run, std::process::id());
     served
 }
 

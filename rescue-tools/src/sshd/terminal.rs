@@ -63,10 +63,12 @@ impl Terminal {
         let path = PathBuf::from(std::ffi::OsString::from_vec(path.into_bytes()));
         // The peer comes from the master itself: it is the right one whatever is mounted on /dev/pts.
         let slave = ioctl_tiocgptpeer(&master, flags).context("opening a pseudo-terminal")?;
-        let mut termios = tcgetattr(&slave).context("reading a terminal's modes")?;
-        modes::apply(&mut termios, modes);
-        tcsetattr(&slave, OptionalActions::Now, &termios).context("setting a terminal's modes")?;
-        tcsetwinsize(&master, window.into()).context("setting a terminal's size")?;
+        // Size and modes are wishes: a terminal without them is better than none.
+        if let Ok(mut termios) = tcgetattr(&slave) {
+            modes::apply(&mut termios, modes);
+            let _ = tcsetattr(&slave, OptionalActions::Now, &termios);
+        }
+        resize(&master, window);
         rustix::fs::fcntl_setfl(&master, OFlags::RDWR | OFlags::NONBLOCK)
             .context("opening a pseudo-terminal")?;
         // SAFETY: an OwnedFd's descriptor is open and the same until it is dropped, and nothing closes it underneath.

@@ -32,9 +32,11 @@ impl Server {
         Server { folder, address, child, fingerprint }
     }
 
-    /// Ends the server and starts it again.
+    /// Ends the server, unless it has been killed, and starts it again.
     pub(crate) fn restart(&mut self) {
-        self.terminate();
+        if self.child.try_wait().unwrap().is_none() {
+            self.terminate();
+        }
         (self.child, self.fingerprint) = serve(self.folder.path(), self.address);
     }
 
@@ -108,6 +110,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
+        // Sessions outlive their listener, as they should: those of a test that failed are ended here.
+        for id in self.sessions() {
+            let _ = Command::new("kill").args(["-KILL", &id.to_string()]).status();
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
