@@ -204,6 +204,22 @@ fn a_session_that_dies_ends_alone() {
 }
 
 #[test]
+fn sighup_ends_nothing() {
+    let server = Server::start();
+    let mut ssh = server.ssh();
+    ssh.args(["echo ready; read line; echo $line"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut ssh = ssh.spawn().unwrap();
+    let mut shown = BufReader::new(ssh.stdout.take().unwrap());
+    shown.read_line(&mut String::new()).unwrap();
+    signal(server.sessions()[0], "HUP");
+    signal(server.child.id(), "HUP");
+    type_line(&mut ssh, "still here\n");
+    assert_eq!(text(&read_all(&mut shown)), "still here\n");
+    assert!(wait(&mut ssh).success());
+    assert_eq!(code(&server.exec("kill -HUP $$; echo here")), Some(255));
+}
+
+#[test]
 fn sigterm_says_goodbye_and_ends() {
     let mut server = Server::start();
     let mut ssh = server.ssh();

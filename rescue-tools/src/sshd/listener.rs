@@ -89,6 +89,8 @@ fn report(settings: &Settings, log: &KernelLog, sockets: &[TcpListener], fingerp
 impl Server {
     async fn serve(self: Arc<Self>, sockets: Vec<TcpListener>) -> Result<()> {
         let mut terminated = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+        // A terminal that goes, or a group of processes that does, is no reason to end.
+        let _hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
         let mut interrupt = signal(SignalKind::interrupt()).context("watching for SIGINT")?;
         for socket in sockets {
             let socket = tokio::net::TcpListener::from_std(socket).context("watching a listening socket")?;

@@ -48,6 +48,7 @@ pub fn run(settings: Settings) -> Result<()> {
 
 async fn serve(settings: Settings, socket: TcpStream, control: UnixStream, key: PrivateKey) -> Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("watching for SIGTERM")?;
+    let _hangup = signal(SignalKind::hangup()).context("watching for SIGHUP")?;
     let stream = tokio::net::TcpStream::from_std(socket).context("taking over a connection")?;
     let peer = stream.peer_addr().context("taking over a connection")?;
     let local = stream.local_addr().context("taking over a connection")?;

@@ -30,7 +30,8 @@ Options:
   -h, --help              this text
 
 Signals: TERM and INT say goodbye to those who are logged in, close
-all connections and end the server within two seconds.
+all connections and end the server within two seconds. HUP does
+nothing.
 ";
 
 /// Runs the server until a signal ends it.
