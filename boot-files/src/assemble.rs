@@ -116,7 +116,7 @@ fn rescue(
             }
         }
     }
-    busybox::add(&mut tree, store)?;
+    busybox::add(&mut tree, store, &recipe.busybox)?;
     certificates::add(&mut tree, store)?;
     tree.complete()?;
     libraries::add(&mut tree, store)?;

@@ -4,8 +4,6 @@ use crate::store::Store;
 use crate::tree::{Node, Origin, Tree};
 use anyhow::{Context, Result, ensure};
 
-/// The static one: it works even when a library is broken.
-const PACKAGE: &str = "busybox-static";
 const PATH: &str = "usr/bin/busybox";
 /// Applets that would be something else than they say: our init is PID 1.
 const LEFT_OUT: [&str; 4] = ["busybox", "init", "linuxrc", "rescue"];
@@ -17,13 +15,13 @@ const FEWEST: usize = 50;
 ///
 /// # Errors
 /// If the package does not exist, or has no busybox with a table of applets.
-pub fn add(tree: &mut Tree, store: &mut Store<'_>) -> Result<()> {
-    store.load([PACKAGE])?;
-    let deb = store.deb(PACKAGE)?;
-    let entry = deb.files.get(PATH).with_context(|| format!("package {PACKAGE} has no /{PATH}"))?;
-    let Node::File(program) = &entry.node else { anyhow::bail!("/{PATH} of package {PACKAGE} is no file") };
+pub fn add(tree: &mut Tree, store: &mut Store<'_>, package: &str) -> Result<()> {
+    store.load([package])?;
+    let deb = store.deb(package)?;
+    let entry = deb.files.get(PATH).with_context(|| format!("package {package} has no /{PATH}"))?;
+    let Node::File(program) = &entry.node else { anyhow::bail!("/{PATH} of package {package} is no file") };
     let applets = applets(program);
-    ensure!(applets.len() >= FEWEST, "found no table of applets in /{PATH} of package {PACKAGE}");
+    ensure!(applets.len() >= FEWEST, "found no table of applets in /{PATH} of package {package}");
     let origin = Origin::from(&deb.package);
     tree.add(PATH, entry.clone())?;
     for applet in applets {

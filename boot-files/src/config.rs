@@ -23,6 +23,8 @@ pub struct ImageToml {
     /// The Debian suite to take packages from; `none`: only the `[[repository]]` entries.
     #[serde(default = "default_suite")]
     pub suite: String,
+    /// The package of busybox, which is also the shell: `busybox` or `busybox-static`.
+    pub busybox: Option<String>,
     /// More apt repositories.
     #[serde(default)]
     pub repository: Vec<Repository>,

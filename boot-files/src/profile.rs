@@ -11,6 +11,8 @@ const MINIMAL: &str = include_str!("../profiles/minimal.toml");
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profile {
+    /// The package of busybox.
+    pub busybox: String,
     /// The kernel and its modules.
     pub kernel: Kernel,
     /// The Pi's own firmware.

@@ -31,6 +31,8 @@ pub struct Recipe {
     pub firmware_package: String,
     /// The files to take from it.
     pub firmware_files: Vec<String>,
+    /// The package of busybox.
+    pub busybox: String,
     /// Programs for the rescue.
     pub tools: Vec<Tool>,
     /// The whole of `config.txt`.
@@ -89,6 +91,7 @@ pub fn make(config: ImageToml, folder: &Path) -> Result<Recipe> {
         overlays: config.kernel.overlays,
         firmware_package: checked_package(config.firmware.package.unwrap_or(profile.firmware.package))?,
         firmware_files: config.firmware.files.unwrap_or(profile.firmware.files),
+        busybox: checked_package(config.busybox.unwrap_or(profile.busybox))?,
         tools: tools(profile.tools, config.tools)?,
         config_txt: config_txt::checked(&[profile.boot.config_txt, config.boot.config_txt].concat())?,
         cmdline: config_txt::checked_cmdline(&config.boot.cmdline.unwrap_or(profile.boot.cmdline))?,
