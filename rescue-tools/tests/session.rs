@@ -190,16 +190,18 @@ fn a_client_that_is_killed_leaves_nothing() {
 #[test]
 fn a_session_that_dies_ends_alone() {
     let server = Server::start();
-    let mut ssh = server.ssh();
-    ssh.args(["-tt", "echo ready; exec sleep 1000"]).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut ssh = ssh.spawn().unwrap();
-    BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
-    let session = server.sessions()[0];
-    let program = children(session)[0];
-    signal(session, "KILL");
-    assert_eq!(wait(&mut ssh).code(), Some(255));
-    until("the program is left", || !is_alive(program));
-    server.wait_for_no_session();
+    for terminal in ["-T", "-tt"] {
+        let mut ssh = server.ssh();
+        ssh.args([terminal, "echo ready; exec sleep 1000"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut ssh = ssh.spawn().unwrap();
+        BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+        let session = server.sessions()[0];
+        let program = children(session)[0];
+        signal(session, "KILL");
+        assert_eq!(wait(&mut ssh).code(), Some(255));
+        until("the program is left", || !is_alive(program));
+        server.wait_for_no_session();
+    }
     assert_eq!(code(&server.exec("true")), Some(0));
 }
 

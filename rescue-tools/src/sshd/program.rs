@@ -65,12 +65,14 @@ pub fn start(
     }
     let lead = move || {
         rustix::process::setsid()?;
+        // A session that is killed hangs up no one: the kernel does it then.
+        rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
         if on_terminal {
             rustix::process::ioctl_tiocsctty(rustix::stdio::stdin())?;
         }
         Ok(())
     };
-    // SAFETY: between fork and exec only async-signal-safe functions may be called; these two are bare system calls.
+    // SAFETY: between fork and exec only async-signal-safe functions may be called; these are bare system calls.
     #[allow(unsafe_code)]
     unsafe {
         command.pre_exec(lead)
