@@ -69,6 +69,14 @@ add_arm64() {
   fi
 }
 
+# The Pi's kernel and tools are found in apt's lists of arm64 packages.
+list_arm64() {
+  compgen -G '/var/lib/apt/lists/*_binary-arm64_Packages*' >/dev/null && return
+  become_root
+  add_arm64
+  apt_update
+}
+
 # Debian 12's own QEMU (7.2) has no Pi 4, its backports have one: their address is that of the main archive here.
 add_backports() {
   local codename uri
