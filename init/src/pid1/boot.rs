@@ -135,6 +135,9 @@ impl Boot {
         if let Err(error) = mounts::mount_proc() {
             tracing::error!("{error:#}");
         }
+        // The kernel drops all but ten lines in five seconds otherwise (Documentation/admin-guide/sysctl/kernel.rst). It
+        // takes the word only with its newline.
+        let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
         let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         let config = steps::plan::read_config();
         Boot {

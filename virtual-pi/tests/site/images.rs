@@ -1,0 +1,181 @@
+//! The images of the vm tier, made once.
+
+use std::fs::File;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use super::workspace;
+
+/// What there is.
+pub struct Images {
+    /// The folder with the rescue's `boot.img` and `boot.sig`.
+    pub rescue: PathBuf,
+    /// The public key that `boot.sig` is checked with.
+    pub boot_key: PathBuf,
+    /// The private key that logs in.
+    pub ssh_key: PathBuf,
+    /// The private key that signs OS images.
+    pub image_key: PathBuf,
+    /// Another one, whose public key is in no image.
+    pub other_key: PathBuf,
+    /// An OS that is one shell script and 24 MiB of noise; it says `TEST-OS` on the console.
+    pub tiny: PathBuf,
+}
+
+/// `target/vm`.
+pub fn folder() -> PathBuf {
+    let target =
+        std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    let folder = target.join("vm");
+    std::fs::create_dir_all(&folder).unwrap();
+    folder
+}
+
+/// A program of this workspace, built beside this test.
+pub fn program(name: &str) -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    let path = test.parent().unwrap().parent().unwrap().join(name);
+    assert!(path.exists(), "{} is missing: run `make test TIER=vm`", path.display());
+    path
+}
+
+/// Runs a command, which must succeed.
+pub fn run(command: &mut Command) {
+    let status = command.stdin(Stdio::null()).status().unwrap_or_else(|error| panic!("{command:?}: {error}"));
+    assert!(status.success(), "{command:?}: {status}");
+}
+
+impl Images {
+    /// Makes them, or finds them.
+    pub fn get() -> &'static Self {
+        static IMAGES: OnceLock<Images> = OnceLock::new();
+        IMAGES.get_or_init(|| {
+            let folder = folder();
+            // Test programs may run at the same time.
+            let lock = File::create(folder.join("lock")).unwrap();
+            lock.lock().unwrap();
+            Self::make(&folder)
+        })
+    }
+
+    fn make(folder: &Path) -> Self {
+        let images = Images {
+            rescue: folder.join("rescue"),
+            boot_key: folder.join("boot.pub.pem"),
+            ssh_key: folder.join("id_ed25519"),
+            image_key: folder.join("image.key"),
+            other_key: folder.join("other.key"),
+            tiny: folder.join("tiny.squashfs"),
+        };
+        images.make_keys(folder);
+        let config = folder.join("image.toml");
+        std::fs::write(&config, IMAGE_TOML).unwrap();
+        let target = folder.parent().unwrap();
+        run(Command::new(program("boot-files"))
+            .arg("build")
+            .arg(&config)
+            .arg("--output")
+            .arg(&images.rescue)
+            .arg("--device-binaries")
+            .arg(target.join("aarch64-unknown-linux-gnu/quick")));
+        if !images.tiny.with_extension("json.minisig").exists() {
+            let root = make_tiny_root(folder, &images.rescue);
+            make_os(&root, &images.tiny, &images.image_key);
+        }
+        images
+    }
+
+    fn make_keys(&self, folder: &Path) {
+        let keygen = |kind: &str, name: &str, made: &Path| {
+            if !made.exists() {
+                run(Command::new(program("boot-files"))
+                    .args(["keygen", "--kind", kind])
+                    .arg(folder.join(name)));
+            }
+        };
+        keygen("boot", "boot", &self.boot_key);
+        keygen("image", "image", &self.image_key);
+        keygen("image", "other", &self.other_key);
+        if !self.ssh_key.exists() {
+            run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&self.ssh_key));
+        }
+    }
+}
+
+/// Compressed lightly: tests want it soon, not small.
+const IMAGE_TOML: &str = r#"
+format = 1
+name = "vm-tier"
+[boot]
+cmdline = "console=ttyAMA0,115200 panic=10"
+compression_level = 3
+[access]
+authorized_keys = ["id_ed25519.pub"]
+image_keys = ["image.pub"]
+[sign]
+key = "boot.pem"
+"#;
+
+/// Packs and signs an OS image.
+pub fn make_os(source: &Path, squashfs: &Path, key: &Path) {
+    run(Command::new(program("boot-files"))
+        .arg("os")
+        .arg(source)
+        .arg("--output")
+        .arg(squashfs)
+        .arg("--key")
+        .arg(key));
+}
+
+/// Signs an existing squashfs.
+pub fn sign_os(squashfs: &Path, key: &Path) {
+    let mut command = Command::new(program("boot-files"));
+    run(command.arg("os").arg(squashfs).arg("--manifest-only").arg("--no-init-check").arg("--key").arg(key));
+}
+
+/// busybox out of the rescue, a script as init, and noise that no compression makes smaller.
+fn make_tiny_root(folder: &Path, rescue: &Path) -> PathBuf {
+    let unpacked = folder.join("unpacked");
+    let _ = std::fs::remove_dir_all(&unpacked);
+    std::fs::create_dir(&unpacked).unwrap();
+    let unpack = |image: &Path, to: &Path| {
+        run(Command::new(program("boot-files")).arg("unpack").arg(image).arg(to));
+    };
+    unpack(&rescue.join("boot.img"), &unpacked.join("boot"));
+    unpack(&unpacked.join("boot/initramfs8"), &unpacked.join("initramfs"));
+    let root = unpacked.join("tiny");
+    for name in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "etc", "lib/modules"] {
+        std::fs::create_dir_all(root.join(name)).unwrap();
+    }
+    std::fs::copy(unpacked.join("initramfs/usr/bin/busybox"), root.join("bin/busybox")).unwrap();
+    let script = root.join("sbin/init");
+    std::fs::write(&script, TINY_INIT).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let mut noise = vec![0; 24 << 20];
+    let mut state = 0x9E37_79B9_7F4A_7C15_u64;
+    for chunk in noise.chunks_exact_mut(8) {
+        // xorshift64: any noise will do, the same each time.
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        chunk.copy_from_slice(&state.to_le_bytes());
+    }
+    std::fs::write(root.join("noise"), noise).unwrap();
+    root
+}
+
+const TINY_INIT: &str = "#!/bin/busybox sh
+b=/bin/busybox
+exec >/dev/console 2>&1
+echo \"TEST-OS pid $$ arguments $*\"
+echo \"TEST-OS root $($b awk '$2 == \"/\" {print $3}' /proc/mounts | $b tail -n 1)\"
+echo \"TEST-OS resolv $($b cat /etc/resolv.conf | $b tr '\\n' ' ')\"
+echo \"TEST-OS modules $($b ls /lib/modules/$($b uname -r)/modules.dep)\"
+echo \"TEST-OS status $($b cat /run/lifeboat/boot.json)\"
+echo \"TEST-OS received $($b cat /sys/class/net/e*/statistics/rx_bytes)\"
+echo \"TEST-OS noise $($b sha256sum /noise)\"
+echo \"TEST-OS end\"
+while :; do $b sleep 1; done
+";

@@ -1,0 +1,212 @@
+//! A site for the vm tier: images that were really built, a boot server that really serves, a Pi that boots from it.
+//!
+//! The images are made once, into `target/vm`, by the project's own programs; a second run finds them unchanged.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+#![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
+
+pub mod images;
+pub mod proxy;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use init::status::BootStatus;
+use virtual_pi::board::{Board, Pi, Serial};
+use virtual_pi::bootloader::{http::Source, http_boot, log::Log, signature::PublicKey};
+use virtual_pi::machine::{Machine, Options};
+
+pub use images::{Images, program};
+
+/// Software emulation on two busy cores: nothing here takes so long unless it hangs.
+pub const LIMIT: Duration = Duration::from_secs(300);
+/// The host, as a guest of QEMU's user network sees it.
+pub const HOST: &str = "10.0.2.2";
+
+/// A boot server with files in a folder of its own.
+pub struct Server {
+    pub root: tempfile::TempDir,
+    pub port: u16,
+    process: Option<Child>,
+    log: Arc<Mutex<Vec<serde_json::Value>>>,
+}
+
+impl Server {
+    /// Serves `boot.img` and `boot.sig` below `/pi`.
+    pub fn start() -> Self {
+        let root = tempfile::tempdir_in(images::folder()).unwrap();
+        let pi = root.path().join("pi");
+        std::fs::create_dir(&pi).unwrap();
+        for name in ["boot.img", "boot.sig"] {
+            std::fs::hard_link(Images::get().rescue.join(name), pi.join(name)).unwrap();
+        }
+        let mut server = Server { root, port: 0, process: None, log: Arc::default() };
+        server.run();
+        server
+    }
+
+    /// Starts the process; again on the same port after a [`Server::kill`].
+    pub fn run(&mut self) {
+        let mut process = Command::new(program("http-boot"))
+            .args(["serve", "--log-json", "--listen", &format!("127.0.0.1:{}", self.port), "--root"])
+            .arg(self.root.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("http-boot was built");
+        let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
+        self.port = lines
+            .by_ref()
+            .map_while(Result::ok)
+            .find_map(|line| listening_port(&line))
+            .expect("http-boot says where it listens");
+        let log = self.log.clone();
+        std::thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                log.lock().unwrap().extend(serde_json::from_str(&line).ok());
+            }
+        });
+        self.process = Some(process);
+    }
+
+    /// Kills it as a power cut would.
+    pub fn kill(&mut self) {
+        if let Some(mut process) = self.process.take() {
+            process.kill().unwrap();
+            process.wait().unwrap();
+        }
+    }
+
+    /// Puts a file there in one step; a reader sees the old one or the new one.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        let temporary = self.root.path().join(".new");
+        std::fs::write(&temporary, bytes).unwrap();
+        std::fs::rename(&temporary, self.root.path().join(name)).unwrap();
+    }
+
+    /// Serves an OS image: the squashfs, its manifest and signature.
+    pub fn put_os(&self, squashfs: &Path) {
+        for path in
+            [squashfs.into(), squashfs.with_extension("json"), squashfs.with_extension("json.minisig")]
+        {
+            let name = path.file_name().unwrap();
+            std::fs::hard_link(&path, self.root.path().join(name)).unwrap();
+        }
+    }
+
+    /// The URL of a file, as the guest sees it.
+    pub fn url(&self, name: &str) -> String {
+        format!("http://{HOST}:{}/{name}", self.port)
+    }
+
+    /// What the server knows of its devices.
+    pub fn devices(&self) -> serde_json::Value {
+        let url = format!("http://127.0.0.1:{}/v1/devices", self.port);
+        let output = Command::new("curl").args(["-sf", &url]).output().expect("curl (Debian package: curl)");
+        serde_json::from_slice(&output.stdout).expect("devices are JSON")
+    }
+
+    /// The log's records so far.
+    pub fn log(&self) -> Vec<serde_json::Value> {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Powers a Pi on that boots from here, with more words on its command line.
+    pub fn power_on(&self, append: &str) -> Machine {
+        self.power_on_with(append, |_| {})
+    }
+
+    /// The same, of another kind.
+    pub fn power_on_with(&self, append: &str, change: impl FnOnce(&mut Options)) -> Machine {
+        let pi = Pi::new(Board::Pi4B, Serial(0x1000_0000_abcd_ef01), 1024);
+        let source = Source::new("127.0.0.1", self.port, "pi").unwrap();
+        let key = std::fs::read_to_string(&Images::get().boot_key).unwrap();
+        let key = PublicKey::from_pem(&key).unwrap();
+        let boot =
+            http_boot(&pi, &source, &key, &mut Log::to_stderr()).expect("the bootloader takes boot.img");
+        let mut options = Options::new(pi, boot);
+        options.append = append.into();
+        options.time_limit = LIMIT * 2;
+        change(&mut options);
+        Machine::start(&options).expect("QEMU starts")
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// `…listening on http://127.0.0.1:41234…`, in whichever field of the log record.
+fn listening_port(line: &str) -> Option<u16> {
+    let (_, after) = line.split_once("127.0.0.1:")?;
+    line.contains("listening").then_some(())?;
+    after.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+}
+
+/// Runs a command in the Pi by the system's own `ssh`.
+pub fn ssh(machine: &Machine, command: &str) -> Output {
+    machine.ssh_banner(LIMIT).expect("an SSH banner");
+    Command::new("ssh")
+        .args(ssh_options(machine))
+        .args(["root@127.0.0.1", command])
+        .stdin(Stdio::null())
+        .output()
+        .expect("ssh (Debian package: openssh-client)")
+}
+
+/// `ssh`'s words for this machine.
+pub fn ssh_options(machine: &Machine) -> Vec<String> {
+    let key = Images::get().ssh_key.display().to_string();
+    let port = machine.ssh_port().unwrap().to_string();
+    let fixed =
+        ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
+    let fixed = fixed.into_iter().chain(["ConnectTimeout=60"]);
+    let mut words: Vec<String> = ["-F", "/dev/null", "-i", &key, "-p", &port].map(String::from).into();
+    words.extend(fixed.flat_map(|option| ["-o".to_owned(), option.to_owned()]));
+    words
+}
+
+/// [`ssh`]; the command must succeed, and its output is given as text.
+pub fn ssh_ok(machine: &Machine, command: &str) -> String {
+    let output = ssh(machine, command);
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    assert!(
+        output.status.success(),
+        "{command}: {}\n{}{}\nconsole:\n{}",
+        output.status,
+        text(&output.stdout),
+        text(&output.stderr),
+        machine.console()
+    );
+    text(&output.stdout)
+}
+
+/// Kills the processes whose command line ends so, as the out-of-memory killer would.
+pub fn kill_9(machine: &Machine, command: &str) -> Output {
+    ssh(machine, &format!("kill -KILL $(ps | awk '/{command}$/ {{ print $1 }}')"))
+}
+
+/// Waits until the boot says so; shows the console when it does not.
+pub fn wait(machine: &Machine, what: &str, wanted: impl Fn(&BootStatus) -> bool) -> BootStatus {
+    match machine.wait_for_report(wanted, LIMIT) {
+        Ok(status) => status,
+        Err(error) => panic!("{what}: {error:#}\nconsole:\n{}", machine.console()),
+    }
+}
+
+/// Waits for a line on the console.
+pub fn wait_console(machine: &Machine, pattern: &str) -> String {
+    match machine.wait_for_console(pattern, LIMIT) {
+        Ok(line) => line,
+        Err(error) => panic!("{pattern}: {error:#}\nconsole:\n{}", machine.console()),
+    }
+}
+
+/// The folder of this workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().into()
+}

@@ -1,0 +1,222 @@
+//! Boots into RAM, and what goes wrong on the way. The OS is a small one, so that each fault is quick; `vm_debian` has a
+//! real one.
+
+mod site;
+
+use site::images::{folder, sign_os};
+use site::proxy::Proxy;
+use site::{HOST, Images, LIMIT, Server, kill_9, ssh_ok, wait, wait_console};
+
+/// A rate at which the 24 MiB take long enough for a test to step in.
+const SLOW: u64 = 4 << 20;
+
+#[test]
+fn an_image_is_fetched_verified_and_handed_over_to() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let machine = server.power_on(&format!("root=live:{} -- single", server.url("tiny.squashfs")));
+    wait_console(&machine, "TEST-OS end");
+    let console = machine.console();
+    for part in ["TEST-OS pid 1 arguments single", "TEST-OS root overlay", "nameserver", "modules.dep"] {
+        assert!(console.contains(part), "{part} in\n{console}");
+    }
+    assert!(console.contains(r#""step":"hand-over""#), "/run is kept: {console}");
+    let steps: Vec<&str> = init::steps::COMMON.iter().chain(&init::steps::RAM_BOOT).copied().collect();
+    for (step, number) in steps.iter().zip(1..).take(steps.len() - 1) {
+        assert!(
+            console.contains(&format!("{number}/{} {step}: done, ", steps.len())),
+            "{step} in\n{console}"
+        );
+    }
+}
+
+#[test]
+fn a_server_killed_half_way_is_resumed() {
+    let mut server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let size = Images::get().tiny.metadata().unwrap().len();
+    let proxy = Proxy::start(server.port, SLOW);
+    let machine = server.power_on(&format!("root=live:http://{HOST}:{}/tiny.squashfs", proxy.port));
+    let half = |status: &init::status::BootStatus| status.progress.is_some_and(|p| p.bytes >= size / 2);
+    wait(&machine, "half of it", half);
+    server.kill();
+    proxy.cut(true);
+    wait_console(&machine, "fetch: failed: ");
+    assert!(ssh_ok(&machine, "rescue status").contains("fetch"), "SSH answers meanwhile");
+    server.run();
+    proxy.pass();
+    wait_console(&machine, "TEST-OS end");
+    let received: u64 = figure(&machine.console(), "TEST-OS received ");
+    // Headers, manifest and SSH take their share; a second half would be 50 percent.
+    assert!(
+        received > size && received < size + size / 10,
+        "{received} bytes received for an image of {size}"
+    );
+}
+
+#[test]
+fn a_worker_killed_mid_fetch_resumes() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let size = Images::get().tiny.metadata().unwrap().len();
+    let proxy = Proxy::start(server.port, SLOW);
+    let machine = server.power_on(&format!("root=live:http://{HOST}:{}/tiny.squashfs", proxy.port));
+    let half = |status: &init::status::BootStatus| status.progress.is_some_and(|p| p.bytes >= size / 2);
+    wait(&machine, "half of it", half);
+    assert!(kill_9(&machine, "init boot").status.success());
+    wait_console(&machine, "chunks are there and good: not fetched again");
+    wait_console(&machine, "TEST-OS end");
+    let received: u64 = figure(&machine.console(), "TEST-OS received ");
+    // What was on its way when the worker died is lost: a queue of chunks and the socket's buffers.
+    assert!(received < size + size / 2, "{received} bytes received for an image of {size}");
+}
+
+#[test]
+fn an_image_that_comes_late_is_found() {
+    let server = Server::start();
+    let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
+    let status = wait(&machine, "404", |status| status.last_error.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.step == "manifest" && error.error.contains("404"), "{error:?}");
+    server.put_os(&Images::get().tiny);
+    wait_console(&machine, "TEST-OS end");
+}
+
+#[test]
+fn a_flipped_byte_costs_its_chunk_and_then_a_refusal_by_name() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let good = std::fs::read(&Images::get().tiny).unwrap();
+    let mut bad = good.clone();
+    bad[7 * (1 << 20) + 17] ^= 1;
+    server.put("tiny.squashfs", &bad);
+    let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
+    wait_console(&machine, "fetching chunk 7 of .* again");
+    let status = wait(&machine, "a refusal", |status| {
+        status
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.step == "fetch" && error.error.contains("chunk 7 of"))
+    });
+    assert!(status.last_error.unwrap().error.contains("is not what was signed"));
+    assert!(ssh_ok(&machine, "rescue status").contains("chunk 7"));
+    // The same image, mended: one chunk is left to fetch.
+    server.put("tiny.squashfs", &good);
+    wait_console(&machine, "fetched 1.0 MiB in ");
+    wait_console(&machine, "TEST-OS end");
+}
+
+#[test]
+fn a_truncated_image_is_named_and_mended() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let good = std::fs::read(&Images::get().tiny).unwrap();
+    server.put("tiny.squashfs", &good[..good.len() / 2]);
+    let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
+    wait(&machine, "a truncated file", |status| {
+        status.last_error.as_ref().is_some_and(|error| error.error.contains("bytes") && error.step == "fetch")
+    });
+    server.put("tiny.squashfs", &good);
+    wait_console(&machine, "TEST-OS end");
+}
+
+#[test]
+fn an_image_signed_by_a_stranger_is_refused() {
+    let server = Server::start();
+    let stranger = folder().join("stranger.squashfs");
+    let _ = std::fs::remove_file(&stranger);
+    std::fs::copy(&Images::get().tiny, &stranger).unwrap();
+    sign_os(&stranger, &Images::get().other_key);
+    server.put_os(&stranger);
+    let machine = server.power_on(&format!("root=live:{}", server.url("stranger.squashfs")));
+    let status = wait(&machine, "a refusal", |status| status.last_error.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.step == "manifest" && error.error.contains("none of the 1 public keys"), "{error:?}");
+    let fetched = |record: &serde_json::Value| record.to_string().contains("stranger.squashfs");
+    ssh_ok(&machine, "true");
+    assert!(!server.log().iter().any(fetched), "not a byte of it was fetched");
+}
+
+#[test]
+fn an_image_larger_than_the_ram_is_refused_with_the_figures() {
+    let server = Server::start();
+    let manifest = std::fs::read(Images::get().tiny.with_extension("json")).unwrap();
+    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
+    let chunks = 2048;
+    manifest["size"] = (chunks * (1 << 20) as u64).into();
+    manifest["blake3"] = vec!["00".repeat(32); chunks as usize].into();
+    let huge = folder().join("huge.json");
+    std::fs::write(&huge, manifest.to_string()).unwrap();
+    site::images::run(
+        std::process::Command::new(site::program("boot-files"))
+            .arg("sign")
+            .arg(&huge)
+            .arg("--key")
+            .arg(&Images::get().image_key),
+    );
+    for name in ["huge.json", "huge.json.minisig"] {
+        server.put(name, &std::fs::read(folder().join(name)).unwrap());
+    }
+    let machine = server.power_on(&format!("root=live:{}", server.url("huge.squashfs")));
+    let status = wait(&machine, "a refusal", |status| status.last_error.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.step == "budget" && error.error.contains("the image needs 2.0 GiB"), "{error:?}");
+    ssh_ok(&machine, "true");
+}
+
+#[test]
+fn an_image_without_an_os_is_named() {
+    let server = Server::start();
+    let empty = folder().join("empty");
+    std::fs::create_dir_all(empty.join("etc")).unwrap();
+    let squashfs = folder().join("empty.squashfs");
+    site::images::run(
+        std::process::Command::new(site::program("boot-files"))
+            .arg("os")
+            .arg(&empty)
+            .args(["--no-init-check", "--output"])
+            .arg(&squashfs)
+            .arg("--key")
+            .arg(&Images::get().image_key),
+    );
+    server.put_os(&squashfs);
+    let machine = server.power_on(&format!("root=live:{}", server.url("empty.squashfs")));
+    let status = wait(&machine, "a refusal", |status| status.last_error.is_some());
+    let error = status.last_error.unwrap();
+    assert!(error.step == "mount" && error.error.contains("no /sbin/init"), "{error:?}");
+    ssh_ok(&machine, "true");
+}
+
+/// Each step is made to fail once; each time the cause is named, and the boot arrives all the same.
+#[test]
+fn every_step_that_fails_is_retried() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    let steps: Vec<&str> = init::steps::COMMON.iter().chain(&init::steps::RAM_BOOT).copied().collect();
+    let fail: String = steps.iter().map(|step| format!(" lifeboat.fail={step}")).collect();
+    let machine = server.power_on(&format!("root=live:{}{fail}", server.url("tiny.squashfs")));
+    wait_console(&machine, "TEST-OS end");
+    let console = machine.console();
+    for (step, number) in steps.iter().zip(1..) {
+        let line = format!("{number}/{} {step}: failed: asked to fail", steps.len());
+        assert!(console.contains(&line), "{line} in\n{console}");
+    }
+}
+
+/// An exec that fails leads back to the rescue: PID 1 lives, and SSH answers.
+#[test]
+fn a_hand_over_that_fails_leads_back() {
+    let server = Server::start();
+    server.put_os(&Images::get().tiny);
+    // A script whose interpreter is missing passes the check of the file, and fails at the exec.
+    let machine =
+        server.power_on(&format!("root=live:{} init=/etc/broken rd.break", server.url("tiny.squashfs")));
+    let held = machine.wait_for_report(|status| status.step == "mount" && status.last_error.is_some(), LIMIT);
+    assert!(held.unwrap().last_error.unwrap().error.contains("no /etc/broken"));
+    ssh_ok(&machine, "true");
+}
+
+fn figure(console: &str, before: &str) -> u64 {
+    let (_, after) = console.rsplit_once(before).unwrap();
+    after.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
+}
