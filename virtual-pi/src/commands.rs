@@ -66,8 +66,6 @@ fn raspi4b(command: &Raspi4b) -> Result<ExitCode> {
     if let Some(dtb) = &command.dtb {
         boot.device_tree = read_limited(dtb, 1 << 20)?;
     }
-    // QEMU's mini UART as a console hangs user space.
-    boot.command_line = boot.command_line.replace("8250.nr_uarts=1", "8250.nr_uarts=0");
     let mut options = Options::new(pi, boot);
     options.model = Model::Raspi4B;
     log.note(

@@ -109,7 +109,7 @@ impl Options {
         if !self.boot.initramfs.is_empty() {
             words.add("-initrd").file(&folder.join("initramfs"));
         }
-        words.add("-append").word(format!("{} {}", self.boot.command_line, self.append).trim_end());
+        words.add("-append").word(self.command_line().trim_end());
         self.network(&mut words);
         if self.model == Model::Virt {
             words.add("-device virtio-rng-pci -device virtio-serial-pci");
@@ -124,6 +124,16 @@ impl Options {
         }
         words.0.extend(self.qemu_arguments.iter().cloned());
         Ok(words.0)
+    }
+
+    /// The kernel's command line.
+    fn command_line(&self) -> String {
+        let line = format!("{} {}", self.boot.command_line, self.append);
+        match self.model {
+            Model::Virt => line,
+            // QEMU's mini UART as a console hangs user space.
+            Model::Raspi4B => line.replace("8250.nr_uarts=1", "8250.nr_uarts=0"),
+        }
     }
 
     fn network(&self, words: &mut Words) {

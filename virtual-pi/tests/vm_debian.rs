@@ -1,0 +1,42 @@
+//! A full Debian with systemd in RAM, fetched over HTTP: the second thing the project is for.
+
+mod site;
+
+use std::process::Command;
+
+use site::images::{folder, make_os, run};
+use site::{Images, Server, ssh_ok, wait_console, workspace};
+
+#[test]
+fn debian_runs_from_ram() {
+    let server = Server::start();
+    let squashfs = folder().join("debian.squashfs");
+    if !squashfs.with_extension("json.minisig").exists() {
+        let tar = folder().join("debian.tar");
+        let key = Images::get().ssh_key.with_extension("pub");
+        run(Command::new(workspace().join("virtual-pi/demo-debian.sh")).arg(key).arg(&tar));
+        make_os(&tar, &squashfs, &Images::get().image_key);
+        std::fs::remove_file(&tar).unwrap();
+    }
+    server.put_os(&squashfs);
+    let machine = server.power_on(&format!("root=live:{}", server.url("debian.squashfs")));
+    wait_console(&machine, "Welcome to .*Debian");
+    wait_console(&machine, "debian-in-ram login:");
+    // The rescue's SSH server is gone with the initramfs; this is the OS's own.
+    let state = ssh_ok(&machine, "systemctl is-system-running --wait || systemctl --failed");
+    assert_eq!(state.trim(), "running");
+    let root = ssh_ok(&machine, "findmnt --noheadings --output FSTYPE,OPTIONS /");
+    assert!(root.starts_with("overlay ") && root.contains("lowerdir=/run/lifeboat/lower"), "{root}");
+    assert!(ssh_ok(&machine, "findmnt -no FSTYPE /run/lifeboat/lower").contains("squashfs"));
+    let times = ssh_ok(&machine, "systemd-analyze time");
+    assert!(times.contains("(initrd)"), "{times}");
+    // The initramfs is emptied: its RAM is the OS's. The rootfs lies under everything, so the kernel's figure tells.
+    ssh_ok(
+        &machine,
+        "test -e /lib/modules/$(uname -r)/modules.dep && modprobe dm_mod && grep -q ^dm_mod /proc/modules",
+    );
+    ssh_ok(
+        &machine,
+        "touch /root/written && grep -q nameserver /etc/resolv.conf && apt-get --version >/dev/null",
+    );
+}
