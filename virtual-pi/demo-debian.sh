@@ -15,10 +15,12 @@ main() {
   mirror=$(mirror_of debian http://deb.debian.org/debian)
   security=$(mirror_of debian-security http://deb.debian.org/debian-security)
   work=$(mktemp -d)
-  # shellcheck disable=SC2064 # the folder is known now
-  trap "rm -rf '$work'" EXIT
+  # shellcheck disable=SC2064 # the names are known now
+  trap "rm -rf '$work' '$out.part'" EXIT
   apt_settings >"$work/apt.conf"
   write_root_files "$key" "$work/files"
+  # The empty host keys keep the package from making some, slowly and for everyone: each machine makes its own. With
+  # .updated (systemd-update-done.service(8)) no first boot makes caches anew that the packages made here.
   mmdebstrap --architectures=arm64 --variant=minbase --include="$PACKAGES" \
     --aptopt="$work/apt.conf" --aptopt='Acquire::Languages "none"' \
     --dpkgopt='path-exclude=/usr/share/man/*' --dpkgopt='path-exclude=/usr/share/locale/*' \
@@ -27,6 +29,7 @@ main() {
     --customize-hook="sync-in '$work/files' /" \
     --customize-hook='chroot "$1" systemctl enable systemd-networkd ssh' \
     --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/machine-id"; : >"$1/etc/fstab"' \
+    --customize-hook='touch "$1/etc/.updated" "$1/var/.updated"' \
     --format=tar "$SUITE" "$out.part" \
     "deb $mirror $SUITE main" "deb $mirror $SUITE-updates main" "deb $security $SUITE-security main"
   mv "$out.part" "$out"
@@ -45,7 +48,6 @@ apt_settings() {
   apt-config dump | grep -E '^(Acquire::(http|https|Check-|Retries)|APT::Authentication)' || true
 }
 
-# The empty host keys keep the package from making some, slowly and for everyone: each machine makes its own.
 # What makes it a machine of its own: a name, an address by DHCP, a way in, host keys made at its first start.
 write_root_files() {
   local key=$1 root=$2

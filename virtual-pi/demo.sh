@@ -146,9 +146,11 @@ power_on() {
   CHILDREN+=("$TAIL")
 }
 
-# Shows the console as it grows, less what the kernel says (that is in the file).
+# Shows the console as it grows, less what the kernel says (that is in the file), systemd's moving stars, and what would
+# make a terminal answer. Colours stay.
 show_console() {
-  exec > >(exec sed -u '/^\[ *[0-9.]*\] /{/lifeboat/!d}')
+  exec > >(exec sed -u -E '/^\[ *[0-9.]+\] /{/lifeboat/!d}
+    s/\r//g; s/\x1b(\[[!?0-9;]*[A-Za-ln-z]|M)//g; / Job .* running \(/d')
   exec tail -n +1 -f --pid="$PI" "$DEMO/console.log"
 }
 
@@ -164,6 +166,7 @@ Host pi
   IdentitiesOnly yes
   UserKnownHostsFile "$DEMO/known_hosts"
   StrictHostKeyChecking accept-new
+  LogLevel ERROR
 END
 }
 
@@ -176,7 +179,7 @@ wait_for_login() {
   local proof='rescue --version'
   [ "$OS" != debian ] || proof='grep -qx debian-in-ram /etc/hostname'
   write_ssh_config
-  until ssh -F "$DEMO/ssh_config" -o BatchMode=yes -o ConnectTimeout=3 -o LogLevel=QUIET \
+  until ssh -F "$DEMO/ssh_config" -o BatchMode=yes -o ConnectTimeout=3 \
     -o UserKnownHostsFile=/dev/null -o StrictHostKeyChecking=no pi "$proof" >/dev/null 2>&1; do
     kill -0 "$PI" 2>/dev/null || fail "the Pi ended before anyone could log in (above, and $DEMO/server.log)"
     [ "$SECONDS" -lt 3600 ] || fail "nobody could log in for an hour ($DEMO/console.log, $DEMO/server.log)"
