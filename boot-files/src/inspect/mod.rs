@@ -5,6 +5,7 @@ pub mod cat;
 pub mod cpio;
 pub mod fat;
 pub mod format;
+pub mod guard;
 pub mod ls;
 pub mod squashfs;
 pub mod unpack;

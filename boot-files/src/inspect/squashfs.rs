@@ -1,5 +1,6 @@
 //! An OS image: a squashfs.
 
+use super::guard::guarded;
 use super::{Archive, Item, Kind};
 use anyhow::{Context, Result};
 use backhand::{FilesystemReader, InnerNode, SquashfsFileReader};
@@ -18,6 +19,10 @@ impl Squashfs {
     /// # Errors
     /// If it is damaged.
     pub fn open(file: File) -> Result<Squashfs> {
+        guarded(|| Self::read(file))
+    }
+
+    fn read(file: File) -> Result<Squashfs> {
         let volume = FilesystemReader::from_reader(BufReader::new(file)).context("opening the squashfs")?;
         let items = volume.files().skip(1).map(item).collect::<Result<_>>()?;
         Ok(Squashfs { volume, items })
@@ -62,10 +67,12 @@ impl Archive for Squashfs {
     }
 
     fn copy(&mut self, index: usize, to: &mut dyn Write) -> Result<()> {
-        let node = self.volume.files().nth(index.saturating_add(1)).context("there is no such file")?;
-        let InnerNode::File(file) = &node.inner else { anyhow::bail!("is no file") };
-        let mut reader = self.volume.file(file).reader();
-        std::io::copy(&mut reader, to).with_context(|| format!("reading {}", node.fullpath.display()))?;
-        Ok(())
+        guarded(|| {
+            let node = self.volume.files().nth(index.saturating_add(1)).context("there is no such file")?;
+            let InnerNode::File(file) = &node.inner else { anyhow::bail!("is no file") };
+            let mut reader = self.volume.file(file).reader();
+            std::io::copy(&mut reader, to).with_context(|| format!("reading {}", node.fullpath.display()))?;
+            Ok(())
+        })
     }
 }
