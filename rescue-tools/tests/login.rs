@@ -13,7 +13,7 @@ use common::{Server, code, half_open, make_key, output, text, until};
 fn keys_that_are_in_the_file_log_in() {
     let server = Server::start();
     assert_eq!(code(&server.exec("true")), Some(0));
-    for kind in ["ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521"] {
+    for kind in ["ecdsa -b 256", "ecdsa -b 384", "ecdsa -b 521", "rsa -b 2048", "rsa -b 4096"] {
         make_key(&server.path("key"), kind);
         let public = std::fs::read_to_string(server.path("key.pub")).unwrap();
         std::fs::write(server.path("authorized_keys"), format!("# {kind}\n\n{public}")).unwrap();
@@ -82,6 +82,23 @@ fn a_key_with_limits_that_we_cannot_hold_is_refused() {
     std::fs::remove_file(server.path("authorized_keys")).unwrap();
     assert_eq!(code(&server.exec("true")), Some(255));
     assert!(server.log().contains("No such file"), "{}", server.log());
+}
+
+#[test]
+fn rsa_keys_that_are_short_or_sign_with_sha1_are_refused() {
+    let server = Server::start();
+    let replace_key = |kind: &str| {
+        let _ = std::fs::remove_file(server.path("id"));
+        make_key(&server.path("id"), kind);
+        std::fs::copy(server.path("id.pub"), server.path("authorized_keys")).unwrap();
+    };
+    replace_key("rsa -b 2048");
+    let out = output(server.ssh().args(["-o", "PubkeyAcceptedAlgorithms=ssh-rsa", "true"]));
+    assert_eq!(code(&out), Some(255));
+    assert_eq!(code(&server.exec("true")), Some(0));
+    replace_key("rsa -b 1024");
+    assert_eq!(code(&server.exec("true")), Some(255));
+    assert!(server.log().contains("it is not in"), "{}", server.log());
 }
 
 #[test]

@@ -9,6 +9,9 @@ use russh::keys::ssh_key::{Algorithm, PublicKey};
 /// No longer file is read.
 const LIMIT: u64 = 1 << 20;
 
+/// Bits of the shortest RSA key.
+const RSA_LEAST: u32 = 2048;
+
 /// Options that forbid what this server never does, so that they hold by themselves.
 const HELD_ANYWAY: [&str; 4] =
     ["no-agent-forwarding", "no-port-forwarding", "no-user-rc", "no-x11-forwarding"];
@@ -85,6 +88,10 @@ fn parse_line(line: &str) -> Result<Option<PublicKey>, String> {
         | Algorithm::Ecdsa { .. }
         | Algorithm::SkEd25519
         | Algorithm::SkEcdsaSha2NistP256 => Ok(Some(key)),
+        Algorithm::Rsa { .. } => match key.key_data().rsa().map_or(0, |key| key.key_size()) {
+            RSA_LEAST.. => Ok(Some(key)),
+            bits => Err(format!("an RSA key of {bits} bits is too short: {RSA_LEAST} are the least")),
+        },
         _ => Err(format!("keys of the type {kind} are not supported")),
     }
 }

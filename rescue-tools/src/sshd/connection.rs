@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use russh::keys::PublicKey;
-use russh::keys::ssh_key::HashAlg;
+use russh::keys::ssh_key::{Algorithm, HashAlg};
 use russh::server::{Auth, ChannelOpenHandle, Handler, Msg, PublicKeyOffer, Session, VerifiedPublicKey};
 use russh::{Channel, ChannelId, ChannelOpenFailure, ChannelWriteHalf, Pty, Sig};
 
@@ -67,7 +67,7 @@ impl Connection {
         }
     }
 
-    fn judge(&mut self, user: &str, key: &PublicKey) -> Auth {
+    fn judge(&mut self, user: &str, key: &PublicKey, algorithm: &Algorithm) -> Auth {
         let from = self.ends.peer.ip().to_canonical();
         if user != USER {
             if !self.refused_user {
@@ -77,6 +77,10 @@ impl Connection {
             return Auth::reject();
         }
         let fingerprint = key.fingerprint(HashAlg::Sha256);
+        if matches!(algorithm, Algorithm::Rsa { hash: None }) {
+            self.log.say(format!("refused the key {fingerprint} from {from}: its client signs with SHA-1"));
+            return Auth::reject();
+        }
         match AuthorizedKeys::read(&self.settings.authorized_keys) {
             Ok(keys) if keys.contains(key) => {
                 self.key = fingerprint.to_string();
@@ -140,11 +144,11 @@ impl Handler for Connection {
         user: &str,
         offer: PublicKeyOffer<'_>,
     ) -> Result<Auth, russh::Error> {
-        Ok(self.judge(user, offer.public_key))
+        Ok(self.judge(user, offer.public_key, offer.algorithm))
     }
 
     async fn auth_publickey(&mut self, user: &str, key: VerifiedPublicKey<'_>) -> Result<Auth, russh::Error> {
-        Ok(self.judge(user, key.public_key))
+        Ok(self.judge(user, key.public_key, key.algorithm))
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), russh::Error> {
