@@ -1,5 +1,11 @@
 //! The documents name what the code has, and nothing else.
-#![allow(missing_docs)]
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 use std::path::Path;
 

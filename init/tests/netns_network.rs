@@ -1,8 +1,13 @@
 //! The child `network` in a network namespace, against dnsmasq. Each test has its own network, mount and host name
 //! namespaces, so nothing of the host's is touched. Needs root.
-
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 #![cfg(feature = "pid1")]
-#![allow(missing_docs)]
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};

@@ -3,6 +3,7 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::PathBuf;
 
 /// The kernel's log.
@@ -28,11 +29,18 @@ impl KernelLog {
     /// Writes one line. Never fails: there is nobody to tell.
     pub fn say(&self, message: impl AsRef<str>) {
         let line = line(self.name, message.as_ref());
-        let _ = std::io::stderr().write_all(line.as_bytes());
-        if let Ok(mut kmsg) = OpenOptions::new().append(true).open(&self.path) {
-            let _ = kmsg.write_all(line.as_bytes());
+        let kmsg = OpenOptions::new().append(true).open(&self.path);
+        let logged = kmsg.and_then(|mut kmsg| kmsg.write_all(line.as_bytes())).is_ok();
+        // The kernel puts its log on the console: as standard error, that would show each line twice.
+        if !logged || !is_console(std::io::stderr().as_fd()) {
+            let _ = std::io::stderr().write_all(line.as_bytes());
         }
     }
+}
+
+/// Whether this is `/dev/console` (Documentation/admin-guide/devices.txt: 5, 1).
+fn is_console(file: BorrowedFd<'_>) -> bool {
+    rustix::fs::fstat(file).is_ok_and(|stat| stat.st_rdev == rustix::fs::makedev(5, 1))
 }
 
 /// One line of at most [`LIMIT`] bytes. Control characters go: user names from the network end up here.

@@ -1,5 +1,12 @@
 //! The same image on QEMU's `raspi4b`: the Pi 4's own device tree, interrupt controller and UART. The network is a USB
 //! adapter, since QEMU has no GENET; what needs a real board is in `docs/hardware.md`.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod site;
 

@@ -1,4 +1,11 @@
 //! A full Debian with systemd in RAM, fetched over HTTP: the second thing the project is for.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod site;
 

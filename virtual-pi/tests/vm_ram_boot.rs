@@ -1,5 +1,12 @@
 //! Boots into RAM, and what goes wrong on the way. The OS is a small one, so that each fault is quick; `vm_debian` has a
 //! real one.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod site;
 

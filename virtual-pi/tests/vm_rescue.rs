@@ -1,4 +1,11 @@
 //! The rescue, over HTTP boot, from outside by the system's own `ssh`: log in, look around, break it.
+#![allow(
+    missing_docs,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
 
 mod site;
 
@@ -18,6 +25,9 @@ fn a_rescue_answers_ssh_and_tells_what_it_is() {
     wait(&machine, "rescue", |status| status.step == "rescue");
     assert_eq!(ssh(&machine, "echo out; echo err >&2; exit 7").status.code(), Some(7));
     assert!(ssh_ok(&machine, "cat /proc/1/comm").contains("init"));
+    // PID 1 may never be killed for memory; what people start may.
+    let scores = ssh_ok(&machine, "cat /proc/1/oom_score_adj /proc/self/oom_score_adj");
+    assert_eq!(scores.split_whitespace().collect::<Vec<_>>(), ["-1000", "0"]);
     // Nothing private came with the image: the host key was made here.
     let console = machine.console();
     let fingerprint = ssh_ok(&machine, "cat /run/lifeboat/ssh_host_ed25519_key.fingerprint");

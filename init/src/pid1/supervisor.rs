@@ -53,7 +53,7 @@ impl Child {
         self.start_at = None;
         self.started = Instant::now();
         let Some((program, arguments)) = self.service.argv.split_first() else { return };
-        match Command::new(program).args(arguments).stdin(Stdio::null()).spawn() {
+        match Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).spawn() {
             Ok(child) => self.process = Some(Pid::from_raw(child.id() as i32)),
             Err(error) => {
                 tracing::error!("starting {} ({program}): {error}", self.service.name);

@@ -21,6 +21,7 @@ use tokio::time::{sleep, timeout};
 use super::admission::{Admission, CONNECTIONS, Ticket};
 use super::authorized_keys::AuthorizedKeys;
 use super::host_key;
+use super::oom::{self, LISTENER};
 use super::sessions;
 use super::settings::Settings;
 use super::sockets;
@@ -48,6 +49,7 @@ struct Server {
 pub fn run(settings: Settings) -> Result<()> {
     // First of all, so that nobody is refused while the rest gets ready.
     let sockets = sockets::open(&settings.listen)?;
+    oom::inherit_less(LISTENER);
     let log = settings.log();
     sessions::sweep(&settings.run);
     let key = host_key::load_or_make(&settings, &log)?;

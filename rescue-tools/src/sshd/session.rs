@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::host_key;
 use super::login::{self, Ends};
+use super::oom::{self, SESSION};
 use super::program::Programs;
 use super::protocol;
 use super::sessions;
@@ -32,6 +33,7 @@ const HANG_UP: Duration = Duration::from_millis(500);
 
 /// Serves the connection until it ends.
 pub fn run(settings: Settings) -> Result<()> {
+    oom::inherit_less(SESSION);
     let (socket, mut control) = take_standard_streams().context("taking over a connection")?;
     let key = receive_key(&mut control)?;
     socket.set_nonblocking(true).context("taking over a connection")?;
