@@ -1,0 +1,150 @@
+//! Runs made into figures: the medians of ours and of a peer, and their ratio, with the aim beside it.
+
+use serde::Serialize;
+
+use crate::Measured;
+use crate::boot::Run;
+use crate::case::{Goal, System};
+use crate::site::Site;
+
+/// Several measurements of the same thing; never empty.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Sample {
+    pub(crate) median: f64,
+    pub(crate) least: f64,
+    pub(crate) most: f64,
+}
+
+/// A comparison.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) name: String,
+    /// `None` where no run gave it.
+    #[serde(serialize_with = "median")]
+    pub(crate) ours: Option<Sample>,
+    #[serde(serialize_with = "median")]
+    pub(crate) peer: Option<Sample>,
+    /// Ours by the peer's.
+    pub(crate) ratio: Option<f64>,
+    pub(crate) unit: &'static str,
+    /// What we want it to be; nothing is asserted.
+    #[serde(skip)]
+    pub(crate) aim: &'static str,
+}
+
+fn median<S: serde::Serializer>(sample: &Option<Sample>, serializer: S) -> Result<S::Ok, S::Error> {
+    sample.as_ref().map(|sample| sample.median).serialize(serializer)
+}
+
+impl Sample {
+    fn of(mut values: Vec<f64>) -> Option<Self> {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied();
+        let middle = values.len() / 2;
+        let upper = at(middle)?;
+        let lower = if values.len().is_multiple_of(2) { at(middle.checked_sub(1)?)? } else { upper };
+        let (least, most) = (at(0)?, values.last().copied()?);
+        Some(Self { median: f64::midpoint(lower, upper), least, most })
+    }
+}
+
+impl Figure {
+    fn new(name: String, unit: &'static str, aim: &'static str, ours: Vec<f64>, peer: Vec<f64>) -> Self {
+        let (ours, peer) = (Sample::of(ours), Sample::of(peer));
+        let ratio = ours.as_ref().zip(peer.as_ref()).map(|(ours, peer)| ours.median / peer.median);
+        Self { name, ours, peer, ratio, unit, aim }
+    }
+}
+
+/// What a run tells, and under which name.
+type Reading = (&'static str, &'static str, fn(&Run) -> Option<f64>);
+
+const READINGS: [Reading; 5] = [
+    ("kernel start to exec of systemd", "s", |run| run.exec),
+    ("kernel start to multi-user", "s", |run| run.multi_user),
+    ("QEMU's CPU time to multi-user", "s", |run| run.cpu_seconds),
+    ("peak memory (QEMU's RSS)", "MiB", |run| Some(run.peak_rss)),
+    ("memory in use at multi-user", "MiB", |run| {
+        Some(run.memory.get("MemTotal")? - run.memory.get("MemAvailable")?)
+    }),
+];
+
+/// The peers that boot into RAM, and what we want of the first reading.
+const PEERS: [(System, &str, &str); 2] =
+    [(System::LiveBoot, "live-boot", "at most 0.4"), (System::Dracut, "dracut", "at most 0.2")];
+
+/// All figures for which there were runs.
+pub(crate) fn of(measured: &Measured, site: &Site) -> Vec<Figure> {
+    let mut figures = Vec::new();
+    for (goal, image) in [(Goal::Small, "small image"), (Goal::Large, "large image")] {
+        for (peer, peer_name, exec_aim) in PEERS {
+            for (number, (reading, unit, read)) in READINGS.into_iter().enumerate() {
+                let aim = if number == 0 { exec_aim } else { "" };
+                let name = format!("{reading}, {image}, {peer_name}");
+                let ours = values(measured, System::Ours, goal, read);
+                figures.push(Figure::new(name, unit, aim, ours, values(measured, peer, goal, read)));
+            }
+        }
+    }
+    figures.extend(ssh(measured));
+    figures.extend(fetch(measured, site));
+    figures.retain(|figure| figure.ours.is_some() || figure.peer.is_some());
+    figures
+}
+
+fn values(measured: &Measured, system: System, goal: Goal, read: fn(&Run) -> Option<f64>) -> Vec<f64> {
+    let runs = measured.runs.iter().filter(|run| (run.case.system, run.case.goal) == (system, goal));
+    runs.filter_map(read).collect()
+}
+
+fn ssh(measured: &Measured) -> [Figure; 2] {
+    let banner = |run: &Run| run.init_to_banner;
+    let row = |name: &str, goal| {
+        let ours = values(measured, System::Ours, goal, banner);
+        let peer = values(measured, System::Dropbear, Goal::Ssh, banner);
+        let name = format!("/init to SSH greeting, {name}, dropbear");
+        Figure::new(name, "s", "3 s, at most 0.4", ours, peer)
+    };
+    [row("rescue", Goal::Ssh), row("RAM boot", Goal::Small)]
+}
+
+fn fetch(measured: &Measured, site: &Site) -> Vec<Figure> {
+    let ours = measured.fetched.iter().map(|fetched| fetched.ours).collect();
+    let curl = measured.fetched.iter().map(|fetched| fetched.curl).collect();
+    let mut figures =
+        vec![Figure::new("fetch into RAM, verified, curl".into(), "MB/s", "at least 1", ours, curl)];
+    // Cached counts tmpfs, ramfs and the page cache: wherever a system keeps the image, it is in here.
+    if let Ok(size) = site.image_size(Goal::Large) {
+        let held = values(measured, System::Ours, Goal::Large, |run| run.memory.get("Cached").copied());
+        let peer = if held.is_empty() { Vec::new() } else { vec![size as f64 / f64::from(1 << 20)] };
+        let name = "files in RAM at multi-user (Cached), large image, its size";
+        figures.push(Figure::new(name.into(), "MiB", "once: near 1", held, peer));
+    }
+    figures
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn medians() {
+        let median = |values: &[f64]| Sample::of(values.to_vec()).map(|sample| sample.median);
+        assert_eq!(median(&[]), None);
+        assert_eq!(median(&[3.0]), Some(3.0));
+        assert_eq!(median(&[9.0, 1.0]), Some(5.0));
+        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
+        let sample = Sample::of(vec![9.0, 1.0, 2.0]).unwrap();
+        assert_eq!((sample.least, sample.most), (1.0, 9.0));
+    }
+
+    #[test]
+    fn as_json() {
+        let figure = Figure::new("a".into(), "s", "at most 1", vec![1.0, 2.0, 3.0], vec![4.0]);
+        let json = serde_json::to_string(&figure).unwrap();
+        assert_eq!(json, r#"{"name":"a","ours":2.0,"peer":4.0,"ratio":0.5,"unit":"s"}"#);
+        let figure = Figure::new("a".into(), "s", "", vec![1.0], vec![]);
+        let json = serde_json::to_string(&figure).unwrap();
+        assert_eq!(json, r#"{"name":"a","ours":1.0,"peer":null,"ratio":null,"unit":"s"}"#);
+    }
+}
