@@ -207,6 +207,7 @@ stay() {
   Ctrl-C here takes its power away.
 
 END
+  trap 'exit 0' INT
   wait "$PI" || true
   echo "demo: the Pi is off"
 }
