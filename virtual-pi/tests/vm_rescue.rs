@@ -101,3 +101,15 @@ fn a_forgotten_failure_reboots() {
     wait_console(&machine, "neither progress nor a login for 5 s: rebooting");
     machine.wait_for_end(LIMIT).unwrap();
 }
+
+/// Without its food the watchdog resets the machine: the kernel is made to panic, and told to stay so.
+#[test]
+fn a_dead_kernel_is_reset_by_the_watchdog() {
+    let server = Server::start();
+    let machine = server.power_on_with("panic=0", |options| options.watchdog = true);
+    wait_console(&machine, "feeding the watchdog /dev/watchdog0");
+    ssh(&machine, "(sleep 1; echo c > /proc/sysrq-trigger) >/dev/null 2>&1 &");
+    wait_console(&machine, "Kernel panic");
+    let end = machine.wait_for_end(LIMIT).unwrap();
+    assert!(matches!(end, virtual_pi::machine::End::Watchdog), "{end}");
+}

@@ -23,6 +23,9 @@ use super::control::Destination;
 use super::supervisor::End;
 use super::{mounts, systemd};
 
+/// There after a hand-over that failed, with the reason.
+pub const FAILED_PATH: &str = "/run/lifeboat/hand-over-failed";
+
 /// How long children have to end by themselves. SSH sessions are told why.
 const GRACE: Duration = Duration::from_secs(2);
 
@@ -33,27 +36,32 @@ const KEPT: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
     tracing::info!("hand-over: switching root to {}, exec {}", destination.root, destination.init);
     stop_children();
-    match leave(destination, began_us) {
-        Ok(never) => match never {},
-        Err(error) => error,
-    }
+    let Err(error) = leave(destination, began_us);
+    // The boot must not try the same again and again: each try ends every SSH session.
+    let _ = std::fs::write(FAILED_PATH, format!("{error:#}"));
+    error
 }
 
 fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
     let sweeper = start_sweeper(destination)?;
+    let Err(error) =
+        move_kept_mounts("", &destination.root).and_then(|()| switch_and_exec(destination, began_us));
+    if let Err(worse) = go_back(&old_root, sweeper, destination) {
+        tracing::error!("returning to the initramfs: {worse:#}");
+    }
+    Err(error)
+}
+
+fn move_kept_mounts(from: &str, to: &str) -> Result<()> {
     for kept in KEPT {
-        let target = format!("{}{kept}", destination.root);
-        let moved = move_mount(kept, &target).with_context(|| format!("moving {kept} to {target}"));
-        if let Err(error) = moved {
-            go_back(&old_root, sweeper);
-            return Err(error);
+        let (from, to) = (format!("{from}{kept}"), format!("{to}{kept}"));
+        if mounts::is_mounted(&from) {
+            move_mount(&from, &to).with_context(|| format!("moving {from} to {to}"))?;
         }
     }
-    let error = switch_and_exec(destination, began_us);
-    go_back(&old_root, sweeper);
-    error
+    Ok(())
 }
 
 fn switch_and_exec(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
@@ -85,22 +93,24 @@ fn start_sweeper(destination: &Destination) -> Result<Child> {
     command.spawn().context("starting the sweeper")
 }
 
-/// Undoes what [`leave`] did, in reverse, and keeps going past what cannot be undone.
-fn go_back(old_root: &OwnedFd, mut sweeper: Child) {
+/// Undoes what [`leave`] did, in reverse. The vm tier's test `a_hand_over_that_fails_leads_back` holds it.
+fn go_back(old_root: &OwnedFd, mut sweeper: Child, destination: &Destination) -> Result<()> {
     let _ = kill(Pid::from_raw(sweeper.id() as i32), Signal::SIGKILL);
     let _ = sweeper.wait();
-    let back = fchdir(old_root).and_then(|()| chroot(".")).and_then(|()| chdir("/"));
-    if let Err(error) = back {
-        tracing::error!("returning to the initramfs: {error}");
-    }
-    // Those that were moved away cannot be moved back from under the new root: they are mounted anew.
-    if let Err(error) = mounts::mount_early() {
-        tracing::error!("mounting the kernel's file systems again: {error:#}");
-    }
+    fchdir(old_root).context("changing to the initramfs")?;
+    // Where the new root lies on / already, it goes back to its place; where it does not, / is no mount of its own.
+    let place = destination.root.trim_start_matches('/');
+    let _ = mount(Some("/"), place, None::<&str>, MsFlags::MS_MOVE, None::<&str>);
+    chroot(".").context("changing root")?;
+    chdir("/").context("changing to /")?;
+    let moved = move_kept_mounts(&destination.root, "");
+    // What could not be moved back is mounted anew: /run is then empty, and the boot begins from nothing.
+    mounts::mount_early()?;
+    moved
 }
 
 fn move_mount(from: &str, to: &str) -> Result<()> {
-    if !Path::new(to).is_dir() {
+    if !Path::new(to).exists() {
         std::fs::create_dir(to).with_context(|| format!("making {to}"))?;
     }
     mount(Some(from), to, None::<&str>, MsFlags::MS_MOVE, None::<&str>)?;

@@ -80,10 +80,14 @@ impl Images {
             .arg(&images.rescue)
             .arg("--device-binaries")
             .arg(target.join("aarch64-unknown-linux-gnu/quick")));
-        if !images.tiny.with_extension("json.minisig").exists() {
-            let root = make_tiny_root(folder, &images.rescue);
-            make_os(&root, &images.tiny, &images.image_key);
+        // Made anew when this file, which says what is in it, has changed.
+        let recipe = folder.join("tiny.recipe");
+        if std::fs::read_to_string(&recipe).is_ok_and(|made| made == include_str!("images.rs")) {
+            return images;
         }
+        let root = make_tiny_root(folder, &images.rescue);
+        make_os(&root, &images.tiny, &images.image_key);
+        std::fs::write(&recipe, include_str!("images.rs")).unwrap();
         images
     }
 
@@ -153,6 +157,9 @@ fn make_tiny_root(folder: &Path, rescue: &Path) -> PathBuf {
     let script = root.join("sbin/init");
     std::fs::write(&script, TINY_INIT).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let broken = root.join("sbin/broken");
+    std::fs::write(&broken, "#!/no/such/interpreter\n").unwrap();
+    std::fs::set_permissions(&broken, std::fs::Permissions::from_mode(0o755)).unwrap();
     let mut noise = vec![0; 24 << 20];
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     for chunk in noise.chunks_exact_mut(8) {

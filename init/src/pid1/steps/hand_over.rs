@@ -7,6 +7,7 @@ use anyhow::{Result, bail};
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
+use crate::pid1::handover::FAILED_PATH;
 
 /// PID 1 ends this process first of all; when it has not after so long, it never will.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -16,6 +17,9 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     if ram_boot.hold {
         boot.announcer.waiting("held before the hand-over by rd.break: look at /sysroot by SSH, then reboot");
         super::rescue::park();
+    }
+    if let Ok(error) = std::fs::read_to_string(FAILED_PATH) {
+        bail!("{error}; it is not tried again: log in and look at {ROOT}, or reboot");
     }
     control::send(&Message::HandOver(Destination {
         root: ROOT.into(),
