@@ -17,6 +17,9 @@ use std::time::{Duration, SystemTime};
 /// Lists older than this are refreshed.
 const LISTS_AGE: Duration = Duration::from_secs(24 * 3600);
 
+/// apt's own downloader, which is in no PATH.
+const HELPER: &str = "/usr/lib/apt/apt-helper";
+
 /// When to fetch the lists anew.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refresh {
@@ -175,32 +178,47 @@ impl Apt {
         if !missing.is_empty() {
             self.download(&missing, progress)?;
         }
-        for package in packages {
-            let path = self.archive(package);
-            let sum = digest::of_file(&path).with_context(|| format!("checking {}", path.display()))?;
-            if sum != package.sha256 {
-                let _best_effort = std::fs::remove_file(&path);
-                bail!("{} has SHA-256 {sum}, but its index says {}", path.display(), package.sha256);
-            }
+        for package in &missing {
+            check(&self.partial(package), package)?;
+            let archive = self.archive(package);
+            std::fs::rename(self.partial(package), &archive)
+                .with_context(|| format!("moving {} into place", archive.display()))?;
         }
-        Ok(())
+        packages.iter().try_for_each(|package| check(&self.archive(package), package))
     }
 
+    /// Where apt would get these packages from: address, by the name of the file.
+    fn addresses(&self, packages: &[&Package]) -> Result<BTreeMap<String, String>> {
+        let output = self
+            .command("apt-get")
+            .args(["download", "--print-uris"])
+            .args(packages.iter().map(|package| format!("{}={}", package.name, package.version)))
+            .output()
+            .context("running apt-get download")?;
+        let said = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "downloading packages: {}", one_line(&said));
+        let text = String::from_utf8_lossy(&output.stdout);
+        Ok(text.lines().filter_map(address).collect())
+    }
+
+    /// apt-helper, not `apt-get download`: only the former goes on where an interrupted download ended.
     fn download(&self, packages: &[&Package], progress: &Progress) -> Result<()> {
         let total: u64 = packages.iter().map(|package| package.size).sum();
         let bar = progress.download(&format!("downloading {} packages", packages.len()), total);
+        let addresses = self.addresses(packages)?;
+        let mut command = self.command(HELPER);
+        command.args(["download-file", "-q", "-o", "APT::Status-Fd=1"]);
         for package in packages {
-            let _a_damaged_one = std::fs::remove_file(self.archive(package));
+            let address = addresses.get(&package.file_name());
+            let address =
+                address.with_context(|| format!("apt knows no address for {}", package.file_name()))?;
+            command.arg(address).arg(self.partial(package)).arg(format!("SHA256:{}", package.sha256));
         }
-        let mut child = self
-            .command("apt-get")
-            .args(["download", "-q", "-o", "APT::Status-Fd=1"])
-            .args(packages.iter().map(|package| format!("{}={}", package.name, package.version)))
-            .current_dir(self.root.join("archives"))
+        let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .context("running apt-get download")?;
+            .with_context(|| format!("running {HELPER}"))?;
         if let Some(stdout) = child.stdout.take() {
             for line in BufReader::new(stdout).lines() {
                 if let Some(percent) = download_percent(&line?) {
@@ -215,6 +233,11 @@ impl Apt {
         let status = child.wait()?;
         ensure!(status.success(), "downloading packages: {}", one_line(&said));
         Ok(())
+    }
+
+    /// Where a package is while it is downloaded.
+    fn partial(&self, package: &Package) -> PathBuf {
+        self.root.join("archives/partial").join(package.file_name())
     }
 
     fn has(&self, package: &Package) -> bool {
@@ -244,6 +267,22 @@ impl Apt {
         releases.sort();
         Ok(releases)
     }
+}
+
+/// Checks a downloaded file against the signed index; a bad one is removed.
+fn check(path: &Path, package: &Package) -> Result<()> {
+    let sum = digest::of_file(path).with_context(|| format!("checking {}", path.display()))?;
+    if sum != package.sha256 {
+        std::fs::remove_file(path).with_context(|| format!("removing {}", path.display()))?;
+        bail!("{} had SHA-256 {sum}, but its index says {}", path.display(), package.sha256);
+    }
+    Ok(())
+}
+
+/// `'http://…/a_1_arm64.deb' a_1_arm64.deb 1234 SHA256:…` → the file's name and its address
+fn address(line: &str) -> Option<(String, String)> {
+    let (address, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+    Some((rest.split(' ').next()?.to_owned(), address.to_owned()))
 }
 
 /// How the host reaches the network: its proxies and TLS settings.
@@ -328,6 +367,8 @@ mod tests {
     fn apt_s_words() {
         assert_eq!(download_percent("dlstatus:4:21.5:Retrieving file 4 of 4"), Some(21.5));
         assert_eq!(download_percent("Get:4 http://x"), None);
+        let line = "'http://m/a_1%253a2_arm64.deb' a_1%3a2_arm64.deb 12 SHA256:00";
+        assert_eq!(address(line), Some(("a_1%3a2_arm64.deb".into(), "http://m/a_1%253a2_arm64.deb".into())));
         assert!(only_network("W: x\nE: Failed to fetch http://a  Could not resolve 'a'\n"));
         assert!(!only_network("E: Could not resolve 'a'\nE: The repository 'x' is not signed.\n"));
         assert!(!only_network(""));
