@@ -222,4 +222,4 @@ stop() {
   exit "$status"
 }
 
-main "$@"
+main "$@"; exit
