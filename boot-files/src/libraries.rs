@@ -3,7 +3,6 @@
 
 use crate::deb::Deb;
 use crate::elf;
-use crate::package::Package;
 use crate::store::Store;
 use crate::tree::{Node, Tree, link_target, normal};
 use anyhow::{Context, Result, bail};
@@ -43,9 +42,10 @@ pub fn add(tree: &mut Tree, store: &mut Store<'_>) -> Result<()> {
                 unknown.entry(need.name.clone()).or_default().push(need);
             }
         }
+        let existing = store.existing(unknown.values().flatten().flat_map(|need| depends(store, need)))?;
         let mut wanted = BTreeSet::new();
         for (name, needs) in &unknown {
-            wanted.insert(candidate(store, needs, tried.entry(name.clone()).or_default())?);
+            wanted.insert(candidate(store, needs, &existing, tried.entry(name.clone()).or_default())?);
         }
         store.load(wanted.iter().map(String::as_str))?;
     }
@@ -119,15 +119,19 @@ pub fn add_with_target(tree: &mut Tree, deb: &Deb, path: &str) -> Result<()> {
 
 /// The next package to look for a library in: by Debian's policy the packages of its users depend on the library's.
 /// All `needs` are of one name.
-fn candidate(store: &Store<'_>, needs: &[Need], tried: &mut BTreeSet<String>) -> Result<String> {
+fn candidate(
+    store: &Store<'_>,
+    needs: &[Need],
+    existing: &BTreeSet<String>,
+    tried: &mut BTreeSet<String>,
+) -> Result<String> {
     let Some(first) = needs.first() else { bail!("nothing is needed") };
-    let users = store.loaded().filter(|deb| needs.iter().any(|need| need.package == deb.package.name));
-    let depends: BTreeSet<_> = users.flat_map(|deb| library_packages(&deb.package)).collect();
+    let depends: BTreeSet<_> = needs.iter().flat_map(|need| depends(store, need)).collect();
     let guesses = guesses(&first.name);
     let (likely, other): (Vec<_>, Vec<_>) = depends.iter().partition(|name| guesses.contains(*name));
     for name in likely.into_iter().chain(other) {
         let loaded = store.loaded().any(|deb| deb.package.name == *name);
-        if tried.insert(name.clone()) && !loaded && store.exists(name)? {
+        if tried.insert(name.clone()) && !loaded && existing.contains(name) {
             return Ok(name.clone());
         }
     }
@@ -140,9 +144,11 @@ fn candidate(store: &Store<'_>, needs: &[Need], tried: &mut BTreeSet<String>) ->
     )
 }
 
-/// The names of library packages among a package's dependencies.
-fn library_packages(package: &Package) -> Vec<String> {
-    package.depends.iter().flatten().filter(|name| name.contains("lib")).cloned().collect()
+/// The names of library packages among those that a user's package depends on.
+fn depends(store: &Store<'_>, need: &Need) -> Vec<String> {
+    let user = store.loaded().find(|deb| deb.package.name == need.package);
+    let names = user.into_iter().flat_map(|deb| deb.package.depends.iter().flatten());
+    names.filter(|name| name.contains("lib")).cloned().collect()
 }
 
 /// How Debian would name the package of a soname (Policy 8.1): libfoo.so.1 → libfoo1, libfoo-1, either with t64.

@@ -5,7 +5,7 @@ use crate::deb::Deb;
 use crate::package::Package;
 use crate::progress::Progress;
 use anyhow::{Context, Result, bail};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Packages by name.
 #[derive(Debug)]
@@ -36,12 +36,13 @@ impl<'a> Store<'a> {
         Ok(names.iter().filter_map(|name| found.remove(*name)).collect())
     }
 
-    /// Whether the repositories have a package of that name.
+    /// Which of these packages the repositories have.
     ///
     /// # Errors
     /// If apt fails.
-    pub fn exists(&self, name: &str) -> Result<bool> {
-        Ok(!self.apt.show([name])?.is_empty())
+    pub fn existing(&self, names: impl IntoIterator<Item = String>) -> Result<BTreeSet<String>> {
+        let names: BTreeSet<_> = names.into_iter().collect();
+        Ok(self.apt.show(names.iter().map(String::as_str))?.into_keys().collect())
     }
 
     /// Downloads packages without opening them, and notes that the image uses them.
