@@ -10,8 +10,19 @@ use std::path::Path;
 
 /// The largest module taken, in bytes.
 const MODULE_LIMIT: u64 = 256 << 20;
-/// What of depmod's work goes into the image: what `init` and busybox's modprobe read.
-const INDEX: [&str; 4] = ["modules.alias", "modules.builtin", "modules.dep", "modules.softdep"];
+/// What of depmod's work goes into the image: the text is for `init` and busybox's modprobe, the rest for the kmod of an
+/// OS in RAM that has no modules of its own (the vm tier's `debian_runs_from_ram` loads one).
+const INDEX: [&str; 9] = [
+    "modules.alias",
+    "modules.alias.bin",
+    "modules.builtin",
+    "modules.builtin.alias.bin",
+    "modules.builtin.bin",
+    "modules.dep",
+    "modules.dep.bin",
+    "modules.softdep",
+    "modules.symbols.bin",
+];
 /// What depmod needs beside the modules.
 const FOR_DEPMOD: [&str; 3] = ["modules.builtin", "modules.builtin.modinfo", "modules.order"];
 

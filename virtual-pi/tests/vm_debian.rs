@@ -40,7 +40,7 @@ fn debian_runs_from_ram() {
     // The initramfs is emptied: its RAM is the OS's. The rootfs lies under everything, so the kernel's figure tells.
     ssh_ok(
         &machine,
-        "test -e /lib/modules/$(uname -r)/modules.dep && modprobe dm_mod && grep -q ^dm_mod /proc/modules",
+        "test -e /lib/modules/$(uname -r)/modules.dep && modprobe dm-crypt && grep -q ^dm_crypt /proc/modules",
     );
     ssh_ok(
         &machine,

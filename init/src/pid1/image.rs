@@ -101,6 +101,8 @@ impl Image {
                 self.url
             );
         }
+        // An earlier, larger image may have left its end.
+        file.set_len(self.size).with_context(|| format!("cutting {} to its size", path.display()))?;
         let finished = checker.finish();
         if finished.is_err() {
             // Which of its bytes are wrong is unknown: none is worth keeping.

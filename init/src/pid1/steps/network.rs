@@ -8,24 +8,23 @@ use anyhow::Result;
 
 use crate::pid1::boot::Boot;
 use crate::pid1::file;
-use crate::plan::Goal;
 use crate::status::{NETWORK_STATUS_PATH, NetworkStatus, RUN_DIR};
 
-/// How often it says what it waits for.
-const SAY_EVERY: Duration = Duration::from_secs(5);
+/// How often it says what it waits for: at first soon, later so that days of waiting do not fill the kernel's log.
+const SAY_FIRST: Duration = Duration::from_secs(5);
+const SAY_LAST: Duration = Duration::from_secs(80);
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
+    let mut say_after = SAY_FIRST;
     loop {
         let status = || file::read_json::<NetworkStatus>(Path::new(NETWORK_STATUS_PATH));
         let online =
-            file::wait_for(Path::new(RUN_DIR), SAY_EVERY, || status().filter(|status| status.online))?;
+            file::wait_for(Path::new(RUN_DIR), say_after, || status().filter(|status| status.online))?;
         if online.is_some() {
             return Ok(());
         }
         boot.announcer.waiting(&waits_for(status()));
-        if boot.plan.goal == Goal::Rescue && status().is_some_and(|status| status.interfaces.is_empty()) {
-            tracing::warn!("no wired interface: this rescue can be reached by its console only");
-        }
+        say_after = (say_after * 2).min(SAY_LAST);
     }
 }
 
@@ -33,7 +32,8 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 fn waits_for(status: Option<NetworkStatus>) -> String {
     let interfaces = status.unwrap_or_default().interfaces;
     if interfaces.is_empty() {
-        return "waiting for a wired interface to appear (is its driver in the image?)".into();
+        return "waiting for a wired interface (is its driver in the image?); the console is the only way in"
+            .into();
     }
     let each = interfaces.iter().map(|interface| format!("{}: {}", interface.name, interface.state));
     format!("waiting for an address; {}", each.collect::<Vec<_>>().join(", "))
