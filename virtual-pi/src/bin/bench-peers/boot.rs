@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use virtual_pi::board::{Board, Pi, Serial};
 use virtual_pi::bootloader::firmware::Boot;
-use virtual_pi::machine::{Machine, Options, Sinks};
+use virtual_pi::machine::{Machine, Options, Sinks, Usage};
 
 use crate::banner;
 use crate::case::{Case, Goal, System};
@@ -34,6 +34,10 @@ pub(crate) struct Run {
     pub(crate) multi_user: Option<f64>,
     /// From `/init` to the first SSH greeting.
     pub(crate) init_to_banner: Option<f64>,
+    /// QEMU's processor time until the OS's systemd greets.
+    pub(crate) exec_cpu_seconds: Option<f64>,
+    /// QEMU's largest resident set until then, in MiB.
+    pub(crate) exec_peak_rss: Option<f64>,
     /// QEMU's processor time up to multi-user.target.
     pub(crate) cpu_seconds: Option<f64>,
     /// QEMU's largest resident set, in MiB.
@@ -50,19 +54,22 @@ pub(crate) fn run(site: &Site, case: Case) -> Result<Run> {
     let (machine, recording) = start(site, case)?;
     let port = machine.ssh_port().context("QEMU forwards no port to the guest's SSH")?;
     let greeted;
-    let mut cpu_seconds = None;
+    let (mut at_exec, mut at_multi_user) = (None, None);
     if case.goal == Goal::Ssh {
         machine.wait_for_console(console::INIT, SSH_LIMIT)?;
         greeted = Some(banner::first(port, SSH_LIMIT).context("no SSH greeting came")?);
     } else {
         // Only ours has an SSH server on the way; the others are spared the asking.
-        let asked = (case.system == System::Ours).then(|| thread::spawn(move || banner::first(port, LIMIT)));
+        let asked =
+            (case.system == System::Ours).then(|| thread::spawn(move || banner::first(port, SSH_LIMIT)));
+        machine.wait_for_console(console::EXEC, LIMIT)?;
+        at_exec = Some(machine.usage());
         machine.wait_for_console(console::MULTI_USER, LIMIT)?;
-        cpu_seconds = Some(machine.usage().cpu_seconds);
+        at_multi_user = Some(machine.usage());
         machine.wait_for_console(console::END, LIMIT)?;
         greeted = asked.and_then(|thread| thread.join().ok().flatten());
     }
-    let peak_rss = machine.usage().peak_rss as f64 / f64::from(1 << 20);
+    let at_end = machine.usage();
     // All that the console said is recorded when the machine is gone.
     drop(machine);
     let kernel_start = recording.kernel_start().context("the console has no line of the kernel")?;
@@ -75,8 +82,10 @@ pub(crate) fn run(site: &Site, case: Case) -> Result<Run> {
         exec: mark(console::EXEC),
         multi_user: mark(console::MULTI_USER),
         init_to_banner: greeted.map(|at| since(init, at)),
-        cpu_seconds,
-        peak_rss,
+        exec_cpu_seconds: at_exec.map(|usage| usage.cpu_seconds),
+        exec_peak_rss: at_exec.map(peak_rss),
+        cpu_seconds: at_multi_user.map(|usage| usage.cpu_seconds),
+        peak_rss: peak_rss(at_end),
         memory: recording.memory(),
         load,
     })
@@ -95,6 +104,11 @@ pub(crate) fn start(site: &Site, case: Case) -> Result<(Machine, Recording)> {
     let (recorder, recording) = Recorder::new(&site.log.join(format!("{case}.console")))?;
     let sinks = Sinks { console: Some(Box::new(recorder)), reports: None };
     Ok((Machine::start_with(&options, sinks)?, recording))
+}
+
+/// In MiB.
+fn peak_rss(usage: Usage) -> f64 {
+    usage.peak_rss as f64 / f64::from(1 << 20)
 }
 
 fn load() -> Option<f64> {

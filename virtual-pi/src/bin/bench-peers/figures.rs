@@ -59,11 +59,13 @@ impl Figure {
 /// What a run tells, and under which name.
 type Reading = (&'static str, &'static str, fn(&Run) -> Option<f64>);
 
-const READINGS: [Reading; 5] = [
+const READINGS: [Reading; 7] = [
     ("kernel start to exec of systemd", "s", |run| run.exec),
     ("kernel start to multi-user", "s", |run| run.multi_user),
+    ("QEMU's CPU time to exec of systemd", "s", |run| run.exec_cpu_seconds),
     ("QEMU's CPU time to multi-user", "s", |run| run.cpu_seconds),
-    ("peak memory (QEMU's RSS)", "MiB", |run| Some(run.peak_rss)),
+    ("peak of QEMU's RSS to exec of systemd", "MiB", |run| run.exec_peak_rss),
+    ("peak of QEMU's RSS to multi-user", "MiB", |run| Some(run.peak_rss)),
     ("memory in use at multi-user", "MiB", |run| {
         Some(run.memory.get("MemTotal")? - run.memory.get("MemAvailable")?)
     }),

@@ -44,6 +44,9 @@ struct Arguments {
     /// Where the figures go, as JSON.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
+    /// Only these: ours-small, live-boot-large, dracut-small, dropbear-ssh, ours-fetch …; or the first part of a name.
+    #[arg(value_name = "CASE")]
+    only: Vec<String>,
 }
 
 /// All that was measured.
@@ -73,7 +76,11 @@ fn bench(arguments: &Arguments) -> Result<usize> {
     let site = Site::new(arguments, server.port())?;
     let mut measured = Measured::default();
     let mut failed = 0;
+    let only = |case: &Case| arguments.only.iter().any(|name| case.to_string().starts_with(name.as_str()));
     for case in case::order(arguments.rounds, arguments.large_rounds) {
+        if !arguments.only.is_empty() && !only(&case) {
+            continue;
+        }
         match measure(&site, case, &mut measured) {
             Ok(line) => println!("bench: {case}: {line}"),
             Err(error) => {
@@ -89,6 +96,7 @@ fn bench(arguments: &Arguments) -> Result<usize> {
     };
     save(&site.log.join("runs.json"), serde_json::to_string_pretty(&measured))?;
     save(&arguments.output, serde_json::to_string_pretty(&figures))?;
+    println!("\nMedians (least-most). Rounds: {}, large {}.", arguments.rounds, arguments.large_rounds);
     print!("{}", table::text(&figures));
     println!("\nfigures: {}, all runs and consoles: {}", arguments.output.display(), site.log.display());
     Ok(failed)

@@ -50,7 +50,7 @@ impl Server {
         while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
             if let Some(status) = self.process.try_wait().context("waiting for nginx")? {
                 let said = fs::read_to_string(folder.join("nginx.out")).unwrap_or_default();
-                bail!("nginx (Debian package: nginx-light) ended ({status}): {}", said.trim());
+                bail!("nginx (Debian package: nginx) ended ({status}): {}", said.trim());
             }
             if began.elapsed() > PATIENCE {
                 bail!("nginx does not listen on port {} after {} s", self.port, PATIENCE.as_secs());
