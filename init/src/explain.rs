@@ -67,7 +67,7 @@ fn write_network(plan: &Plan, text: &mut String) -> std::fmt::Result {
         let device = interface.device.as_deref().unwrap_or("every wired interface");
         match &interface.method {
             Method::Dhcp => writeln!(text, "network: DHCP on {device}")?,
-            Method::Off => writeln!(text, "network: {device} is left alone")?,
+            Method::Off => writeln!(text, "network: no IPv4 address on {device}")?,
             Method::Static { address, prefix, gateway } => {
                 let gateway = gateway.map_or("no gateway".into(), |gateway| format!("gateway {gateway}"));
                 writeln!(text, "network: {address}/{prefix} on {device}, {gateway}")?;

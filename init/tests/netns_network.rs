@@ -11,7 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use init::status::NetworkStatus;
 
@@ -177,14 +177,12 @@ fn dhcp_gives_address_route_name_servers_and_host_name() {
 fn a_server_that_comes_late_is_found() {
     let mut site = Site::new("ip=dhcp");
     site.start_network();
-    let began = Instant::now();
     let waiting =
         |status: &NetworkStatus| status.interfaces.iter().any(|one| one.state.contains("without an answer"));
     let status = site.wait(waiting);
     assert!(!status.online);
     site.start_dnsmasq(&[]);
     site.wait(|status| status.online);
-    assert!(began.elapsed() < LIMIT);
 }
 
 #[test]
@@ -213,11 +211,11 @@ fn a_cable_pulled_and_plugged_asks_again() {
 }
 
 #[test]
-fn an_interface_left_alone_stays_down() {
+fn an_interface_without_ipv4_is_up_for_ipv6() {
     let mut site = Site::new("ip=off");
     site.start_network();
-    let status = site.wait(|status| !status.interfaces.is_empty());
+    let status = site.wait(|status| addresses(status).iter().any(|address| address.starts_with("fe80:")));
     assert!(!status.online);
-    assert!(site.output("ip link show eth0").contains("state DOWN"));
+    assert_eq!(site.output("ip -4 addr show eth0"), "");
     assert!(Path::new(&site.path("etc/resolv.conf")).exists());
 }

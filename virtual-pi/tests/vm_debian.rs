@@ -37,7 +37,9 @@ fn debian_runs_from_ram() {
     assert!(ssh_ok(&machine, "findmnt -no FSTYPE /run/lifeboat/lower").contains("squashfs"));
     let times = ssh_ok(&machine, "systemd-analyze time");
     assert!(times.contains("(initrd)"), "{times}");
-    // The initramfs is emptied: its RAM is the OS's. The rootfs lies under everything, so the kernel's figure tells.
+    // The initramfs' RAM is the OS's, and so is the choice whom the kernel kills for memory.
+    wait_console(&machine, "the initramfs is emptied");
+    assert_eq!(ssh_ok(&machine, "cat /proc/1/oom_score_adj").trim(), "0");
     ssh_ok(
         &machine,
         "test -e /lib/modules/$(uname -r)/modules.dep && modprobe dm-crypt && grep -q ^dm_crypt /proc/modules",

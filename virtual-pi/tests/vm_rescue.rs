@@ -92,16 +92,6 @@ fn no_dhcp_for_a_minute_then_dhcp() {
     ssh_ok(&machine, "true");
 }
 
-/// Invariant 2. The failure is one that no retry mends, and nobody logs in.
-#[test]
-fn a_forgotten_failure_reboots() {
-    let server = Server::start();
-    let append = format!("root=live:{} lifeboat.reboot_after=5", server.url("missing.squashfs"));
-    let machine = server.power_on(&append);
-    wait_console(&machine, "neither progress nor a login for 5 s: rebooting");
-    machine.wait_for_end(LIMIT).unwrap();
-}
-
 /// Without its food the watchdog resets the machine: the kernel is made to panic, and told to stay so.
 #[test]
 fn a_dead_kernel_is_reset_by_the_watchdog() {

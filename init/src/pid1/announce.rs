@@ -72,9 +72,10 @@ impl Announcer {
 
     /// It waits for something outside.
     pub fn waiting(&mut self, what: &str) {
-        if self.status.state != State::Waiting || self.status.next != what {
-            tracing::info!("{}: {what}", self.place());
+        if self.status.state == State::Waiting && self.status.next == what {
+            return;
         }
+        tracing::info!("{}: {what}", self.place());
         self.status.next = what.into();
         self.publish(State::Waiting, None, None);
     }
@@ -90,14 +91,14 @@ impl Announcer {
         tracing::info!("{}: {line}", self.place());
         self.status.progress = Some(progress);
         self.publish(State::Progress, None, None);
-        tell_pid1();
+        self.tell_pid1(bytes);
     }
 
     /// It is done.
     pub fn done(&mut self) {
         tracing::info!("{}: done, {} ms", self.place(), self.began.elapsed().as_millis());
         self.publish(State::Done, None, None);
-        tell_pid1();
+        self.tell_pid1(u64::MAX);
     }
 
     /// It failed. `next` says what happens now and what a human can do.
@@ -109,6 +110,13 @@ impl Announcer {
         self.status.last_error = Some(StepError { step, error: text.clone(), uptime_ms: uptime_ms() });
         self.status.next = next.into();
         self.publish(State::Failed, Some(text), retry_in);
+    }
+
+    /// PID 1 counts from the last progress until it starts the machine anew. Where it does not listen, it counts nothing.
+    fn tell_pid1(&self, bytes: u64) {
+        const STEP: u64 = 1 << 48;
+        let mark = self.status.number as u64 * STEP + bytes.min(STEP - 1);
+        let _ = control::send(&Message::Progress { mark });
     }
 
     fn place(&self) -> String {
@@ -157,11 +165,6 @@ impl Default for Announcer {
     fn default() -> Self {
         Self::new()
     }
-}
-
-/// PID 1 counts from the last progress until it starts the machine anew. Where it does not listen, it counts nothing.
-fn tell_pid1() {
-    let _ = control::send(&Message::Progress);
 }
 
 fn report_port() -> Option<File> {

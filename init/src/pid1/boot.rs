@@ -41,17 +41,17 @@ pub const COMMON: [Step; 5] = [
         on_failure: "going on with the drivers that are built into the kernel",
     },
     Step {
-        name: "network",
-        run: steps::network::run,
-        policy: Required,
-        deadline: None,
-        on_failure: "trying again",
-    },
-    Step {
         name: "plan",
         run: steps::plan::run,
         policy: Required,
         deadline: secs(20),
+        on_failure: "trying again",
+    },
+    Step {
+        name: "network",
+        run: steps::network::run,
+        policy: Required,
+        deadline: None,
         on_failure: "trying again",
     },
 ];
@@ -121,8 +121,6 @@ pub struct Boot {
     pub announcer: Announcer,
     /// From `manifest` on: what is fetched.
     pub image: Option<Image>,
-    /// From `manifest` on: the kernel releases that the image says it has modules for.
-    pub kernel_releases: Vec<String>,
     /// From `budget` on: the most that the writable layer may hold, in bytes.
     pub overlay_bytes: u64,
     /// From `overlay` on: whether the root uses our kernel modules.
@@ -146,7 +144,6 @@ impl Boot {
             config,
             announcer: Announcer::new(),
             image: None,
-            kernel_releases: Vec::new(),
             overlay_bytes: 0,
             keep_modules: false,
         }
@@ -182,6 +179,7 @@ pub fn run() -> ! {
     if boot.plan.goal == Goal::Rescue {
         steps::rescue::stay(&mut boot, total);
     }
+    steps::hand_over::stay_if_failed(&mut boot, total);
     for attempt in 1.. {
         let wait = Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S));
         ram_boot(&mut boot, total, wait);

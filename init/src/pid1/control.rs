@@ -25,8 +25,12 @@ pub enum Message {
         /// Whether to feed the hardware watchdog.
         watchdog: bool,
     },
-    /// Something got further: the reboot timer starts from the beginning.
-    Progress,
+    /// How far the boot is. Where this is further than ever, the reboot timer starts from the beginning.
+    Progress {
+        /// Grows with each step that is done and each byte that is verified; a retry of what was done before does not
+        /// reach further.
+        mark: u64,
+    },
     /// The root is ready to be switched to.
     HandOver(Destination),
 }

@@ -45,6 +45,8 @@ pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
 fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
+    // A disk that somebody mounted would stay so, out of the OS' sight.
+    mounts::unmount_disks(&["/run/", &destination.root]);
     let sweeper = start_sweeper(destination)?;
     let Err(error) =
         move_kept_mounts("", &destination.root).and_then(|()| switch_and_exec(destination, began_us));
@@ -80,7 +82,17 @@ fn switch_and_exec(destination: &Destination, began_us: i64) -> Result<std::conv
     let argv =
         argv.map(|word| CString::new(word).context("a NUL in an argument")).collect::<Result<Vec<_>>>()?;
     let program = CString::new(destination.init.as_str()).context("a NUL in the program's path")?;
+    become_ordinary();
     execve(&program, &argv, &environment).with_context(|| format!("executing {}", destination.init))
+}
+
+/// What PID 1 is by its own choice, the OS' init is not: it chooses for itself. Both survive an exec.
+fn become_ordinary() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "0");
+    // SAFETY: no handler is installed; the signal gets its default action, as at a program's start. Rust's runtime had
+    // it ignored.
+    #[allow(unsafe_code, reason = "signal(2) with SIG_DFL")]
+    let _ = unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl) };
 }
 
 /// The sweeper empties the initramfs once its standard input closes, which the exec does (the pipe is close-on-exec).
@@ -104,6 +116,7 @@ fn go_back(old_root: &OwnedFd, mut sweeper: Child, destination: &Destination) ->
     chroot(".").context("changing root")?;
     chdir("/").context("changing to /")?;
     let moved = move_kept_mounts(&destination.root, "");
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-1000");
     // What could not be moved back is mounted anew: /run is then empty, and the boot begins from nothing.
     mounts::mount_early()?;
     moved
@@ -138,12 +151,32 @@ fn stop_children() {
     }
 }
 
-/// Ends the machine in order: processes, buffers, mounts, then the kernel.
-pub fn end_machine(how: End) {
+/// What is written to a slow card may take minutes to arrive; what takes longer never does.
+const SYNC_LIMIT: Duration = Duration::from_secs(600);
+
+/// Ends the machine in order: processes, buffers, mounts, then the kernel. `alive` is called every second meanwhile, so
+/// that the watchdog does not cut it off.
+pub fn end_machine(how: End, mut alive: impl FnMut()) {
     stop_children();
-    nix::unistd::sync();
-    mounts::unmount_disks();
-    nix::unistd::sync();
+    let flush = || {
+        nix::unistd::sync();
+        mounts::unmount_disks(&[]);
+        nix::unistd::sync();
+    };
+    let began = Instant::now();
+    match std::thread::Builder::new().spawn(flush) {
+        Ok(flushing) => {
+            while !flushing.is_finished() && began.elapsed() < SYNC_LIMIT {
+                alive();
+                std::thread::sleep(Duration::from_millis(if began.elapsed().as_secs() < 1 {
+                    10
+                } else {
+                    1000
+                }));
+            }
+        }
+        Err(_) => flush(),
+    }
     let mode = match how {
         End::Reboot => RebootMode::RB_AUTOBOOT,
         End::PowerOff => RebootMode::RB_POWER_OFF,

@@ -4,7 +4,7 @@
 use std::io::Read;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{CONTENT_RANGE, RANGE};
@@ -62,37 +62,62 @@ pub fn size(client: &Client, url: &Url) -> Result<u64> {
     size.filter(|size| *size > 0).with_context(|| format!("{url}: the server does not say how long it is"))
 }
 
+/// Why a range was not given.
+#[derive(Debug, thiserror::Error)]
+pub enum RangeError {
+    /// The server was not reached, or is in trouble of its own: worth asking again.
+    #[error("fetching {0}: {1}")]
+    Trouble(Url, String),
+    /// The server has no such bytes: asking again gives the same answer, until somebody changes the file.
+    #[error("fetching {0}: {1}")]
+    Refused(Url, String),
+}
+
 /// The bytes `start..end` of a file of `total` bytes.
 ///
 /// # Errors
 /// When the server answers anything but exactly these bytes.
-pub fn range(client: &Client, url: &Url, start: u64, end: u64, total: u64) -> Result<Response> {
+pub fn range(client: &Client, url: &Url, start: u64, end: u64, total: u64) -> Result<Response, RangeError> {
     let asked = format!("bytes={start}-{}", end - 1);
-    let response =
-        client.get(url.clone()).header(RANGE, asked).send().with_context(|| format!("fetching {url}"))?;
+    let sent = client.get(url.clone()).header(RANGE, asked).send();
+    let response = sent.map_err(|error| RangeError::Trouble(url.clone(), causes(&error)))?;
+    let refuse = |why: String| Err(RangeError::Refused(url.clone(), why));
     match response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let given =
                 response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("");
             let wanted = format!("bytes {start}-{}/{total}", end - 1);
-            ensure!(
-                given == wanted,
-                "{url}: asked for {wanted:?}, the server gives {given:?}: has the file changed?"
-            );
+            if given != wanted {
+                return refuse(format!(
+                    "asked for {wanted:?}, the server gives {given:?}: has the file changed?"
+                ));
+            }
         }
         // A server without Range gives everything: right where everything was asked for.
         StatusCode::OK if start == 0 && end == total => {
-            let length = response.content_length();
-            ensure!(
-                length.is_none_or(|length| length == total),
-                "{url} has {length:?} bytes, its manifest says {total}"
-            );
+            if let Some(length) = response.content_length().filter(|length| *length != total) {
+                return refuse(format!("it has {length} bytes, its manifest says {total}"));
+            }
         }
-        StatusCode::OK => bail!("{url}: the server cannot resume (it ignores Range)"),
+        StatusCode::OK => return refuse("the server cannot resume (it ignores Range)".into()),
         StatusCode::RANGE_NOT_SATISFIABLE => {
-            bail!("{url}: the server has fewer bytes than the manifest's {total}: the file is truncated")
+            return refuse(format!("it has fewer bytes than the manifest's {total}: the file is truncated"));
         }
-        status => bail!("fetching {url}: the server says {status}"),
+        status if status.is_server_error() => {
+            return Err(RangeError::Trouble(url.clone(), format!("the server says {status}")));
+        }
+        status => return refuse(format!("the server says {status}")),
     }
     Ok(response)
+}
+
+/// An error's whole chain in one line: reqwest itself says only "error sending request".
+fn causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        text += &format!(": {cause}");
+        next = cause.source();
+    }
+    text
 }

@@ -17,7 +17,7 @@ use reqwest::blocking::Client;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::http;
+use super::http::{self, RangeError};
 use crate::event::Progress;
 use crate::size::human;
 
@@ -55,6 +55,10 @@ pub trait Listener {
 const QUEUE: usize = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_secs(30);
+/// How often a server may refuse before the manifest is asked for again: a file being replaced is there soon.
+const REFUSALS: u32 = 3;
+/// So many bad chunks in one round are no accident on the way: it is another file.
+const BAD_CHUNKS: usize = 8;
 
 impl Image {
     fn chunk_count(&self) -> u64 {
@@ -115,6 +119,16 @@ impl Image {
     pub fn present(&self, path: &Path) -> u64 {
         use std::os::unix::fs::MetadataExt;
         std::fs::metadata(path).map_or(0, |data| (data.blocks() * 512).min(self.size))
+    }
+
+    /// Frees what an earlier, larger image left behind this one's end.
+    ///
+    /// # Errors
+    /// When the file is there and cannot be cut.
+    pub fn cut(&self, path: &Path) -> Result<()> {
+        let Ok(file) = OpenOptions::new().write(true).open(path) else { return Ok(()) };
+        let length = file.metadata().with_context(|| format!("looking at {}", path.display()))?.len();
+        file.set_len(length.min(self.size)).with_context(|| format!("cutting {}", path.display()))
     }
 
     /// Checks what an earlier try left; gives the chunks that are missing.
@@ -219,11 +233,28 @@ fn check_and_store<'a>(
             good.fetch_add(bytes.len() as u64, Ordering::Relaxed);
         } else {
             bad.push(chunk);
+            ensure!(
+                bad.len() < BAD_CHUNKS,
+                "{} chunks of {} are not what was signed (the first is {}): the file is another one",
+                bad.len(),
+                checker.image.url,
+                bad.first().unwrap_or(&chunk)
+            );
         }
         // The buffer goes round; where nobody takes it, it is freed.
         let _ = emptied.try_send(bytes);
     }
     Ok((checker, bad))
+}
+
+/// Why a request ended early.
+enum Stop {
+    /// The connection broke, or there is none: worth another try.
+    Broken(anyhow::Error),
+    /// The server has other bytes.
+    Refused(RangeError),
+    /// Nobody checks any more; its own error says why.
+    Checker,
 }
 
 /// The one that reads the network.
@@ -249,16 +280,28 @@ impl Fetcher<'_> {
     }
 
     /// Fetches the chunks `first..end`. What a broken connection brought is kept, and the next request begins behind it.
+    /// A server that refuses the bytes several times over has another file: that ends the try.
     fn run(&mut self, first: u64, end: u64, listener: &mut impl Listener) -> Result<()> {
         let mut chunk = first;
         let mut bytes = Vec::new();
         let mut wait = FIRST_WAIT;
+        let mut refusals = 0;
         while chunk < end {
             let before = (chunk, bytes.len());
-            let Err(error) = self.request(&mut chunk, &mut bytes, end, listener) else { continue };
-            let error = error?;
+            let error = match self.request(&mut chunk, &mut bytes, end, listener) {
+                Ok(()) => continue,
+                Err(Stop::Checker) => bail!("the checking thread ended"),
+                Err(Stop::Refused(error)) => {
+                    refusals += 1;
+                    if refusals == REFUSALS {
+                        return Err(error.into());
+                    }
+                    error.into()
+                }
+                Err(Stop::Broken(error)) => error,
+            };
             if before != (chunk, bytes.len()) {
-                wait = FIRST_WAIT;
+                (wait, refusals) = (FIRST_WAIT, 0);
             }
             listener.trouble(&error, wait);
             std::thread::sleep(wait);
@@ -267,19 +310,21 @@ impl Fetcher<'_> {
         Ok(())
     }
 
-    /// One request for all that is left of a run. The inner error is the network's, and worth another try; the outer one
-    /// is the checker's, which is gone.
+    /// One request for all that is left of a run.
     fn request(
         &mut self,
         chunk: &mut u64,
         bytes: &mut Vec<u8>,
         end: u64,
         listener: &mut impl Listener,
-    ) -> Result<(), Result<anyhow::Error>> {
+    ) -> Result<(), Stop> {
         let image = self.image;
         let start = image.start(*chunk) + bytes.len() as u64;
-        let mut response =
-            http::range(self.client, &image.url, start, image.start(end), image.size).map_err(Ok)?;
+        let range = http::range(self.client, &image.url, start, image.start(end), image.size);
+        let mut response = range.map_err(|error| match error {
+            RangeError::Trouble(..) => Stop::Broken(error.into()),
+            RangeError::Refused(..) => Stop::Refused(error),
+        })?;
         while *chunk < end {
             let length = image.length(*chunk);
             let filled = bytes.len();
@@ -289,17 +334,13 @@ impl Fetcher<'_> {
                 self.meter.tick(self.good.load(Ordering::Relaxed), listener);
             });
             bytes.truncate(at);
-            read.map_err(|error| {
-                Ok(error.context(format!(
-                    "reading {} at {}",
-                    image.url,
-                    human(image.start(*chunk) + at as u64)
-                )))
-            })?;
+            let place = image.start(*chunk) + at as u64;
+            let context = || format!("reading {} at {}", image.url, human(place));
+            read.with_context(context).map_err(Stop::Broken)?;
             let next = self.to_fill.try_recv().unwrap_or_default();
             let full = Filled { chunk: *chunk, bytes: std::mem::replace(bytes, next) };
             bytes.clear();
-            self.filled.send(full).map_err(|_| Err(anyhow::anyhow!("the checking thread ended")))?;
+            self.filled.send(full).map_err(|_| Stop::Checker)?;
             *chunk += 1;
         }
         Ok(())

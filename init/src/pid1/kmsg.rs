@@ -5,6 +5,7 @@
 use std::fmt::{self, Write as _};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 
 use tracing::field::{Field, Visit};
 use tracing::{Level, Metadata, Subscriber, span};
@@ -36,7 +37,8 @@ impl Kmsg {
         record.truncate(record.floor_char_boundary(RECORD_LIMIT));
         let written = self.kmsg.as_ref().is_some_and(|mut kmsg| kmsg.write_all(record.as_bytes()).is_ok());
         if !written {
-            eprintln!("{}: {text}", self.name);
+            // Not eprintln!: it panics where a console is gone, and PID 1 must not.
+            let _ = writeln!(std::io::stderr(), "{}: {text}", self.name);
         } else if priority >= console_log_level() && priority < 7 {
             write_console(&format!("{}: {text}\n", self.name));
         }
@@ -45,11 +47,11 @@ impl Kmsg {
 
 /// Writes text to the console alone, for lines that are no log: a progress line, the banner.
 pub fn write_console(text: &str) {
-    let console = OpenOptions::new().write(true).open("/dev/console");
-    match console.and_then(|mut console| console.write_all(text.replace('\n', "\r\n").as_bytes())) {
-        Ok(()) => {}
-        Err(_) => eprint!("{text}"),
-    }
+    // A terminal that was stopped (Ctrl-S) must not stop us.
+    let flags = rustix::fs::OFlags::NONBLOCK | rustix::fs::OFlags::NOCTTY;
+    let console = OpenOptions::new().write(true).custom_flags(flags.bits() as i32).open("/dev/console");
+    // What does not fit is dropped: /dev/kmsg has it.
+    let _ = console.and_then(|mut console| console.write_all(text.replace('\n', "\r\n").as_bytes()));
 }
 
 /// Records of this priority and above stay off the consoles (first figure of `/proc/sys/kernel/printk`; 7 is the kernel's

@@ -77,16 +77,25 @@ impl Modules {
         if self.builtin.contains(&name) || !self.loaded.insert(name.clone()) {
             return Ok(false);
         }
-        let soft = self.soft.get(&name).cloned().unwrap_or_default();
-        self.load_wanted(&soft.before);
+        let result = self.load_new(&name);
+        if result.is_err() {
+            // It may go better another time.
+            self.loaded.remove(&name);
+        }
+        result.map(|()| true)
+    }
+
+    fn load_new(&mut self, name: &str) -> Result<()> {
         let files =
-            self.dependencies.get(&name).with_context(|| format!("no module {name} in this image"))?.clone();
+            self.dependencies.get(name).with_context(|| format!("no module {name} in this image"))?.clone();
         // modules.dep names the module first and what everything stands on last.
         for file in files.iter().rev() {
+            let soft = self.soft.get(&name_of(file)).cloned().unwrap_or_default();
+            self.load_wanted(&soft.before);
             insert(&self.folder.join(file)).with_context(|| format!("loading {file} (for {name})"))?;
+            self.load_wanted(&soft.after);
         }
-        self.load_wanted(&soft.after);
-        Ok(true)
+        Ok(())
     }
 
     /// Soft dependencies: their failure is nobody's.

@@ -103,16 +103,20 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: MountFlags, data: &
         .with_context(|| format!("mounting {source} on {} ({kind}, options {data:?})", target.display()))
 }
 
-/// Before the machine ends: takes every file system that is on a disk out of use, the innermost first.
-pub fn unmount_disks() {
+/// Takes every file system that is on a disk out of use, the innermost first, but those below `kept`.
+pub fn unmount_disks(kept: &[&str]) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let targets = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');
         let source = fields.next()?;
-        source.starts_with("/dev/").then_some(fields.next()?)
+        // proc_pid_mounts(5): a blank in a name is written as \040.
+        source.starts_with("/dev/").then_some(fields.next()?.replace("\\040", " "))
     });
     for target in targets.collect::<Vec<_>>().into_iter().rev() {
-        if let Err(error) = umount2(target, MntFlags::MNT_DETACH) {
+        if kept.iter().any(|kept| target.starts_with(kept)) {
+            continue;
+        }
+        if let Err(error) = umount2(target.as_str(), MntFlags::MNT_DETACH) {
             tracing::warn!("unmounting {target}: {error}");
         }
     }

@@ -75,7 +75,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     tokio::spawn(asking);
     let (news, mut heard) = mpsc::channel(64);
     let mut network = Network { plan, places, handle, interfaces: BTreeMap::new(), news, written: None };
-    network.take_hostname(None);
+    network.take_hostname();
     let mut links = network.handle.link().get().execute();
     while let Some(link) = links.try_next().await.context("listing the interfaces")? {
         network.link_changed(&link).await;
@@ -89,7 +89,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
         tokio::select! {
             message = messages.next() => {
                 let (message, _) = message.context("the kernel closed its rtnetlink socket")?;
-                network.take(message.payload).await;
+                network.take(message.payload).await?;
             }
             Some((index, news)) = heard.recv() => network.hear(index, news).await,
         }
@@ -97,8 +97,15 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
 }
 
 impl Network {
-    async fn take(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>) {
-        let NetlinkPayload::InnerMessage(message) = payload else { return };
+    async fn take(&mut self, payload: NetlinkPayload<RouteNetlinkMessage>) -> Result<()> {
+        let NetlinkPayload::InnerMessage(message) = payload else {
+            // PID 1 starts this child anew, and it takes stock of everything.
+            anyhow::ensure!(
+                !matches!(payload, NetlinkPayload::Overrun(_)),
+                "the kernel dropped news of the network"
+            );
+            return Ok(());
+        };
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link_changed(&link).await,
             RouteNetlinkMessage::DelLink(link) => {
@@ -111,6 +118,7 @@ impl Network {
             RouteNetlinkMessage::DelAddress(address) => self.address_changed(&address, false),
             _ => {}
         }
+        Ok(())
     }
 
     /// A new interface, or another carrier.
@@ -128,9 +136,8 @@ impl Network {
             let method = interface.method.clone();
             tracing::info!("{name}: {} ({})", interface.status.mac, describe(&method));
             self.interfaces.insert(index, interface);
-            if method != Method::Off {
-                self.set_up(index, &name).await;
-            }
+            // Also one that gets no IPv4 address: SSH answers on its link-local IPv6 address.
+            self.set_up(index, &name).await;
             if let Method::Static { address, prefix, gateway } = method {
                 self.configure(index, &name, address, prefix, gateway, None).await;
             }
@@ -207,6 +214,7 @@ impl Network {
             News::State(words) => interface.status.state = words,
             News::Lost => {
                 interface.status.state = "DHCP: the lease is over, asking anew".into();
+                interface.status.gateway = None;
                 if let Some(old) = interface.lease.take() {
                     self.remove_address(index, old.address, old.prefix).await;
                 }
@@ -221,7 +229,7 @@ impl Network {
                 }
                 let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
                 self.configure(index, &name, lease.address, lease.prefix, lease.gateway, lifetime).await;
-                self.take_hostname(lease.hostname.as_deref());
+                self.take_hostname();
             }
         }
     }
@@ -274,11 +282,16 @@ impl Network {
     }
 
     /// The command line's name, else the server's, else one that says what this is.
-    fn take_hostname(&self, offered: Option<&str>) {
-        let name = self.plan.hostname.as_deref().or(offered).unwrap_or("lifeboat");
-        if let Err(error) = nix::unistd::sethostname(name) {
+    fn take_hostname(&self) {
+        let name = self.hostname().unwrap_or_else(|| "lifeboat".into());
+        if let Err(error) = nix::unistd::sethostname(&name) {
             tracing::warn!("setting the host name {name}: {error}");
         }
+    }
+
+    fn hostname(&self) -> Option<String> {
+        let mut leases = self.interfaces.values().filter_map(|interface| interface.lease.as_ref());
+        self.plan.hostname.clone().or_else(|| leases.find_map(|lease| lease.hostname.clone()))
     }
 
     /// Writes down what there is, if it has changed.
@@ -292,13 +305,11 @@ impl Network {
                 nameservers.push(server);
             }
         }
-        let hostname =
-            self.plan.hostname.clone().or_else(|| leases().find_map(|lease| lease.hostname.clone()));
         let status = NetworkStatus {
             interfaces: self.interfaces.values().map(|interface| interface.status.clone()).collect(),
             online: self.interfaces.values().any(Interface::is_online),
             nameservers,
-            hostname,
+            hostname: self.hostname(),
         };
         if self.written.as_ref() == Some(&status) {
             return;
@@ -330,6 +341,6 @@ fn describe(method: &Method) -> &'static str {
     match method {
         Method::Dhcp => "DHCP",
         Method::Static { .. } => "fixed address",
-        Method::Off => "left alone, by ip=",
+        Method::Off => "no IPv4, by ip=",
     }
 }

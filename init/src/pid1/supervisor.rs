@@ -97,6 +97,8 @@ struct Supervisor {
     watchdog: Watchdog,
     feed_watchdog: bool,
     reboot_after: Option<Duration>,
+    /// The largest mark of [`Message::Progress`] so far.
+    furthest: u64,
     last_progress: Instant,
 }
 
@@ -136,6 +138,7 @@ impl Supervisor {
             // Only once the boot has read the command line: opening a watchdog starts it.
             feed_watchdog: false,
             reboot_after: None,
+            furthest: 0,
             last_progress: now,
         }
     }
@@ -168,7 +171,6 @@ impl Supervisor {
     }
 
     fn take(&mut self, message: Message) {
-        self.last_progress = Instant::now();
         match message {
             Message::FilesystemsReady => {
                 // Its figure was inherited by the children that came before /proc was there.
@@ -181,7 +183,12 @@ impl Supervisor {
                 self.reboot_after = (reboot_after > 0).then(|| Duration::from_secs(reboot_after));
                 self.feed_watchdog = watchdog;
             }
-            Message::Progress => {}
+            Message::Progress { mark } => {
+                if mark > self.furthest {
+                    self.furthest = mark;
+                    self.last_progress = Instant::now();
+                }
+            }
             Message::HandOver(destination) => {
                 self.watchdog.disarm();
                 // Comes back only when it failed, with everything as before but the children.
@@ -245,9 +252,13 @@ impl Supervisor {
 
     fn end(&mut self, how: End) {
         tracing::warn!("{how:?}: stopping everything");
-        // Left armed: should the way down hang, the hardware ends it.
-        self.watchdog.feed();
-        handover::end_machine(how);
+        // It stays armed: should the way down hang, the hardware ends it.
+        let (feed, watchdog) = (self.feed_watchdog, &mut self.watchdog);
+        handover::end_machine(how, || {
+            if feed {
+                watchdog.feed();
+            }
+        });
     }
 }
 

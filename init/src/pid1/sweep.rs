@@ -26,7 +26,9 @@ pub fn run(keep_modules: bool) -> Result<()> {
         .context("opening the initramfs")?;
     let device = rustix::fs::fstat(&root).context("looking at the initramfs")?.st_dev;
     let kept = keep_modules.then_some("modules");
-    empty(&root, device, kept).context("emptying the initramfs")
+    empty(&root, device, kept).context("emptying the initramfs")?;
+    tracing::info!("the initramfs is emptied");
+    Ok(())
 }
 
 /// Four facts, each of which alone would stop a mistake.

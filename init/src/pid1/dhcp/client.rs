@@ -85,8 +85,11 @@ impl Client {
         let began = Instant::now();
         let mut wait = FIRST_WAIT;
         let mut asked = 0;
+        // One number for all: an offer may be slower than our patience.
+        let first = self.transaction(began)?;
         loop {
-            let transaction = self.transaction(began)?;
+            let seconds = u16::try_from(began.elapsed().as_secs()).unwrap_or(u16::MAX);
+            let transaction = Transaction { seconds, ..first };
             let discover = transaction.discover().context("encoding a DISCOVER")?;
             send(socket, &discover, Ipv4Addr::BROADCAST).await?;
             asked += 1;

@@ -74,6 +74,41 @@ impl Transaction {
         self.encode(MessageType::Request, Ipv4Addr::UNSPECIFIED, options)
     }
 
+    /// The packet without what we do not read: one odd option must not cost the lease, and dhcproto panics at some.
+    /// `None`: it is not an answer to us.
+    fn only_what_we_read(&self, packet: &[u8]) -> Option<Vec<u8>> {
+        const COOKIE: [u8; 4] = [99, 130, 83, 99];
+        const REPLY_ETHERNET: [u8; 3] = [2, 1, 6];
+        let (head, mut options) = packet.split_at_checked(240)?;
+        let ours = head.starts_with(&REPLY_ETHERNET)
+            && head.get(4..8) == Some(&self.id.to_be_bytes())
+            && head.get(28..34) == Some(&self.mac)
+            && head.get(236..) == Some(&COOKIE);
+        if !ours {
+            return None;
+        }
+        let mut kept = head.to_vec();
+        // Server name and boot file name may hold anything.
+        kept.get_mut(44..236)?.fill(0);
+        while let Some((code, rest)) = options.split_first() {
+            options = rest;
+            match code {
+                0 => continue,
+                255 => break,
+                _ => {}
+            }
+            let (length, rest) = rest.split_first()?;
+            let (value, rest) = rest.split_at_checked(usize::from(*length))?;
+            options = rest;
+            if fits(*code, value.len()) {
+                kept.extend([*code, *length]);
+                kept.extend(value);
+            }
+        }
+        kept.push(255);
+        Some(kept)
+    }
+
     fn encode(&self, kind: MessageType, ours: Ipv4Addr, more: Vec<DhcpOption>) -> Option<Vec<u8>> {
         let none = Ipv4Addr::UNSPECIFIED;
         let mut message = Message::new_with_id(self.id, ours, none, none, none, &self.mac);
@@ -108,15 +143,8 @@ impl Transaction {
 
     /// Reads a packet; `None`: not an answer to this transaction, or not one that can be used.
     pub fn read(&self, packet: &[u8]) -> Option<Answer> {
-        let message = Message::decode(&mut Decoder::new(packet)).ok()?;
-        let ours = message.opcode() == Opcode::BootReply
-            && message.xid() == self.id
-            // First the length: dhcproto's chaddr() panics where a packet claims more than the field holds.
-            && message.hlen() == 6
-            && message.chaddr() == self.mac;
-        if !ours {
-            return None;
-        }
+        let packet = self.only_what_we_read(packet)?;
+        let message = Message::decode(&mut Decoder::new(&packet)).ok()?;
         let Some(DhcpOption::MessageType(kind)) = message.opts().get(OptionCode::MessageType) else {
             return None;
         };
@@ -126,6 +154,17 @@ impl Transaction {
             MessageType::Nak => Some(Answer::Nak),
             _ => None,
         }
+    }
+}
+
+/// Options we read, and which lengths they may have (RFC 2132).
+fn fits(code: u8, length: usize) -> bool {
+    match code {
+        1 | 51 | 54 | 58 | 59 => length == 4,
+        3 | 6 => length >= 4 && length.is_multiple_of(4),
+        12 | 15 => length >= 1,
+        53 => length == 1,
+        _ => false,
     }
 }
 
@@ -242,6 +281,15 @@ mod tests {
         assert_eq!(US.read(&reply(MessageType::Ack, hole)), None);
         assert_eq!(US.read(&US.discover().unwrap()), None, "our own question");
         assert_eq!(US.read(&reply(MessageType::Nak, vec![])), Some(Answer::Nak));
+    }
+
+    #[test]
+    fn an_odd_option_that_we_do_not_read_costs_nothing() {
+        let mut packet = reply(MessageType::Offer, full());
+        assert_eq!(packet.pop(), Some(255));
+        // A time zone that is no text, a client FQDN without its flags, a status code cut short.
+        packet.extend([100, 2, 0xff, 0xfe, 81, 1, 0, 152, 1, 7, 255]);
+        assert!(matches!(US.read(&packet), Some(Answer::Offer(_))));
     }
 
     #[test]

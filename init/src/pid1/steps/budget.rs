@@ -15,6 +15,9 @@ const SMALLEST_OVERLAY: u64 = 64 << 20;
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
     let image = boot.image.as_ref().context("there is no manifest yet")?;
+    // What an earlier try mounted or left may be another image.
+    super::mount::unmount_stale()?;
+    image.cut(Path::new(IMAGE_PATH))?;
     let total = boot.machine.memory;
     let budget = Budget {
         available: machine::memory(Path::new("/"), "MemAvailable:").context("reading MemAvailable")?,

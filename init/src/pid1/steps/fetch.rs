@@ -41,17 +41,12 @@ fn mount_image_dir(size: u64) -> Result<()> {
     std::fs::create_dir_all(IMAGE_DIR).with_context(|| format!("making {IMAGE_DIR}"))?;
     let huge_page = 2 << 20;
     let limit = size.div_ceil(huge_page).saturating_add(1).saturating_mul(huge_page);
+    let flags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
     if mounts::is_mounted(IMAGE_DIR) {
         // A new image may have come to the server since.
-        return mounts::mount(
-            "tmpfs",
-            Path::new(IMAGE_DIR),
-            "tmpfs",
-            MountFlags::REMOUNT,
-            &format!("size={limit}"),
-        );
+        let flags = flags.union(MountFlags::REMOUNT);
+        return mounts::mount("tmpfs", Path::new(IMAGE_DIR), "tmpfs", flags, &format!("size={limit}"));
     }
-    let flags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
     let options = format!("mode=0700,size={limit}");
     let mount = |options: &str| mounts::mount("tmpfs", Path::new(IMAGE_DIR), "tmpfs", flags, options);
     mount(&format!("{options},huge=within_size")).or_else(|_| mount(&options))

@@ -1,5 +1,6 @@
 //! Step `manifest`: learns what the image is, and whether somebody we trust says so.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
@@ -9,10 +10,12 @@ use url::Url;
 use crate::config::KEYS_DIR;
 use crate::manifest::{MANIFEST_LIMIT, Manifest, SIGNATURE_LIMIT};
 use crate::pid1::boot::Boot;
-use crate::pid1::http;
 use crate::pid1::image::{Hashes, Image};
+use crate::pid1::{file, http};
 use crate::plan::Trust;
 
+/// The newest serial of each image's name that was seen.
+const NEWEST_PATH: &str = "/run/lifeboat/newest.json";
 /// Images without a manifest are fetched in pieces of this size.
 const PIECE: u64 = 1 << 20;
 
@@ -35,6 +38,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
                 String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
             let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
                 .with_context(|| format!("checking {json_url}"))?;
+            refuse_older(Path::new(NEWEST_PATH), &manifest)?;
             tracing::info!(
                 "image {} {} (serial {}): {}, signature good",
                 manifest.name,
@@ -42,7 +46,9 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
                 manifest.serial,
                 crate::size::human(manifest.size)
             );
-            boot.kernel_releases = manifest.kernel_releases;
+            if !manifest.kernel_releases.contains(&boot.machine.kernel) {
+                tracing::info!("it has no modules for the running kernel {}", boot.machine.kernel);
+            }
             boot.image = Some(Image {
                 url,
                 size: manifest.size,
@@ -52,6 +58,20 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Within a boot no image is older than one of the same name that was seen before (invariant 5).
+fn refuse_older(path: &Path, manifest: &Manifest) -> Result<()> {
+    let mut newest: BTreeMap<String, u64> = file::read_json(path).unwrap_or_default();
+    let seen = newest.entry(manifest.name.clone()).or_insert(manifest.serial);
+    ensure!(
+        manifest.serial >= *seen,
+        "the image {} has the serial {}, older than {seen} that this boot has seen: somebody serves an old one",
+        manifest.name,
+        manifest.serial
+    );
+    *seen = manifest.serial;
+    file::replace_json(path, &newest)
 }
 
 /// `NAME.squashfs` → `NAME` + `suffix`, the query kept.
@@ -84,6 +104,26 @@ mod tests {
     fn a_sibling_keeps_host_and_query() {
         let url = Url::parse("http://a:8/x/debian.squashfs?site=1").unwrap();
         assert_eq!(sibling(&url, ".json").unwrap().as_str(), "http://a:8/x/debian.json?site=1");
+    }
+
+    #[test]
+    fn an_older_image_of_the_same_name_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("newest.json");
+        let manifest = |name: &str, serial| Manifest {
+            name: name.into(),
+            version: String::new(),
+            kernel_releases: Vec::new(),
+            size: 1,
+            chunk_size: 1 << 20,
+            chunks: vec![[0; 32]],
+            serial,
+        };
+        refuse_older(&path, &manifest("a", 5)).unwrap();
+        refuse_older(&path, &manifest("a", 5)).unwrap();
+        refuse_older(&path, &manifest("b", 1)).unwrap();
+        assert!(refuse_older(&path, &manifest("a", 4)).unwrap_err().to_string().contains("older than 5"));
+        refuse_older(&path, &manifest("a", 6)).unwrap();
     }
 
     #[test]

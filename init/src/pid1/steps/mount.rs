@@ -21,12 +21,7 @@ pub(crate) const ROOT: &str = "/sysroot";
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
-    // What an earlier try left.
-    for stale in [ROOT, LOWER] {
-        while mounts::is_mounted(stale) {
-            umount2(stale, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {stale}"))?;
-        }
-    }
+    unmount_stale()?;
     std::fs::create_dir_all(LOWER).with_context(|| format!("making {LOWER}"))?;
     let (device, open) = loopdev::attach(Path::new(IMAGE_PATH))?;
     let device = device.to_string_lossy();
@@ -34,6 +29,16 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     drop(open);
     mounted.context("the image is no squashfs that this kernel can read")?;
     check_init(Path::new(LOWER), &ram_boot.init)
+}
+
+/// Unmounts what an earlier try left.
+pub(crate) fn unmount_stale() -> Result<()> {
+    for stale in [ROOT, LOWER] {
+        while mounts::is_mounted(stale) {
+            umount2(stale, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {stale}"))?;
+        }
+    }
+    Ok(())
 }
 
 /// An exec of it should work: it is a script, or a program of this machine whose loader is there too.

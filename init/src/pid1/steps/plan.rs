@@ -17,11 +17,14 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         tracing::error!("kernel parameter not understood: {problem}");
     }
     tracing::info!("plan: {}", goal(&boot.plan));
-    // A rescue that was asked for is no failure: it waits for its human.
-    let asked_for_rescue = boot.plan.goal == Goal::Rescue && boot.plan.problems.is_empty();
+    // A rescue that was asked for is no failure: it waits for its human. So does a boot that is to be held.
+    let asked_for = match &boot.plan.goal {
+        Goal::Rescue => boot.plan.problems.is_empty(),
+        Goal::RamBoot(ram_boot) => ram_boot.hold,
+    };
     let reboot_after = match boot.plan.reboot_after {
         Some(seconds) => seconds,
-        None if asked_for_rescue => 0,
+        None if asked_for => 0,
         None => boot.config.reboot_after,
     };
     control::send(&Message::Settings { reboot_after, watchdog: boot.plan.watchdog })
