@@ -222,4 +222,4 @@ stop() {
   exit "$status"
 }
 
-main "$@"; exit
+main "$@"
