@@ -176,8 +176,8 @@ fn fingerprint(
         text.push_str(&format!("\n{name} {}", digest::hex(release.as_bytes())));
     }
     let key = recipe.sign_key.as_deref().map(digest::of_file).transpose().context("reading [sign] key")?;
-    let own =
-        std::env::current_exe().and_then(|path| digest::of_file(&path)).context("reading this program")?;
+    // By this name it can be read even when a newer build has taken its place meanwhile.
+    let own = digest::of_file(Path::new("/proc/self/exe")).context("reading this program")?;
     text.push_str(&format!(
         "\n{} {}\n{key:?} {own} {time}",
         digest::hex(&programs.init),
