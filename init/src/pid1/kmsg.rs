@@ -34,7 +34,9 @@ impl Kmsg {
             _ => 7,
         };
         let mut record = format!("<{priority}>{}: {}", self.name, text.replace('\n', " "));
-        record.truncate(record.floor_char_boundary(RECORD_LIMIT));
+        record.truncate(record.floor_char_boundary(RECORD_LIMIT - 1));
+        // Without it the kernel keeps the record open for more, and shows it only with the next one.
+        record.push('\n');
         let written = self.kmsg.as_ref().is_some_and(|mut kmsg| kmsg.write_all(record.as_bytes()).is_ok());
         if !written {
             // Not eprintln!: it panics where a console is gone, and PID 1 must not.
