@@ -30,7 +30,7 @@ pub enum Method {
         /// The default gateway.
         gateway: Option<Ipv4Addr>,
     },
-    /// Left alone.
+    /// None: the link is up, for IPv6 alone.
     Off,
 }
 

@@ -26,14 +26,9 @@ pub fn client(url: &Url) -> Result<Client> {
         .tcp_nodelay(true)
         .http1_only()
         .pool_max_idle_per_host(1);
-    let builder = if url.scheme() == "https" {
-        // A second installation in this process fails and changes nothing.
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        builder
-    } else {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        builder.tls_certs_only([])
-    };
+    // A second installation in this process fails and changes nothing.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let builder = if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) };
     builder.build().context("making an HTTP client (are there CA certificates in the image?)")
 }
 
