@@ -1,11 +1,13 @@
 //! The child `devices`: loads the drivers that the devices ask for, those that are there at the start (coldplug) and
 //! those that come later (hotplug, by the kernel's uevents). It loads modules and does nothing else: no device is read.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
+use rustix::io::Errno;
+use rustix::net::{RecvFlags, recv};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::file;
@@ -25,65 +27,67 @@ pub fn run() -> Result<()> {
     // Listening comes first, so that no device falls between coldplug and hotplug.
     let events = uevents().context("listening for uevents")?;
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
-    let mut modules = Modules::read(&Path::new("/lib/modules").join(&release))?;
-    let count = coldplug(&mut modules);
+    let folder = Path::new("/lib/modules").join(&release);
+    let mut modules = Modules::read(&folder)?;
+    let count = std::thread::scope(|scope| {
+        // Nobody waits for these before there is an image to mount: they come while the devices are looked at.
+        scope.spawn(|| load_always(&folder));
+        let count = coldplug(Path::new("/sys"), &mut modules);
+        count + hotplug(&events, RecvFlags::DONTWAIT, &mut modules).unwrap_or_default()
+    });
+    tracing::info!("{count} modules loaded for the devices of kernel {release}");
+    file::replace_json(Path::new(COLDPLUG_DONE_PATH), &count)?;
+    loop {
+        hotplug(&events, RecvFlags::empty(), &mut modules)?;
+    }
+}
+
+fn load_always(folder: &Path) {
+    // The same module by both ways at once is the kernel's to sort out: the second finds it there.
+    let Ok(mut modules) = Modules::read(folder) else { return };
     for name in ALWAYS {
         if let Err(error) = modules.load(name) {
             tracing::warn!("{error:#}");
         }
     }
-    tracing::info!("{count} modules loaded for the devices of kernel {release}");
-    file::replace_json(Path::new(COLDPLUG_DONE_PATH), &count)?;
-    let mut buffer = vec![0; 64 * 1024];
-    loop {
-        let count = match rustix::io::read(&events, &mut buffer) {
-            Ok(count) => count,
-            Err(rustix::io::Errno::INTR) => continue,
-            // The kernel dropped events: look at everything once more.
-            Err(rustix::io::Errno::NOBUFS) => {
-                coldplug(&mut modules);
-                continue;
-            }
-            Err(error) => return Err(error).context("reading uevents"),
-        };
-        if let Some(alias) = buffer.get(..count).and_then(added_modalias) {
-            modules.load_alias(&alias);
-        }
-    }
 }
 
-/// Loads for every `modalias` below `/sys/devices`, again and again until no new one appears: a bus's driver brings the
-/// devices behind it. The number of modules loaded.
-fn coldplug(modules: &mut Modules) -> usize {
-    let mut seen = HashSet::new();
+/// Loads for the devices that appear; a bus's driver brings those behind it. With `DONTWAIT` it ends when the kernel has
+/// no more to tell. The number of modules loaded.
+fn hotplug(events: &OwnedFd, flags: RecvFlags, modules: &mut Modules) -> Result<usize> {
+    let mut buffer = vec![0; 64 * 1024];
     let mut count = 0;
     loop {
-        let mut found = Vec::new();
-        collect_modaliases(Path::new("/sys/devices"), &mut found);
-        let fresh: Vec<String> = found.into_iter().filter(|alias| seen.insert(alias.clone())).collect();
-        if fresh.is_empty() {
-            return count;
+        match recv(events, &mut buffer[..], flags) {
+            Ok((_, length)) => {
+                if let Some(alias) = buffer.get(..length).and_then(added_modalias) {
+                    count += modules.load_alias(&alias);
+                }
+            }
+            Err(Errno::AGAIN) => return Ok(count),
+            Err(Errno::INTR) => {}
+            // The kernel dropped events: look at everything once more.
+            Err(Errno::NOBUFS) => count += coldplug(Path::new("/sys"), modules),
+            Err(error) => return Err(error).context("reading uevents"),
         }
-        count += fresh.iter().map(|alias| modules.load_alias(alias)).sum::<usize>();
     }
 }
 
-fn collect_modaliases(folder: &Path, found: &mut Vec<String>) {
-    let Ok(entries) = std::fs::read_dir(folder) else { return };
-    let mut folders: Vec<PathBuf> = Vec::new();
-    for entry in entries.flatten() {
-        match entry.file_type() {
-            Ok(kind) if kind.is_dir() => folders.push(entry.path()),
-            Ok(kind) if kind.is_file() && entry.file_name() == "modalias" => {
-                let text = std::fs::read_to_string(entry.path()).unwrap_or_default();
-                found.extend((!text.trim().is_empty()).then(|| text.trim().to_owned()));
-            }
-            _ => {}
-        }
-    }
-    for folder in folders {
-        collect_modaliases(&folder, found);
-    }
+/// Loads for every device that is there; what appears meanwhile is told by uevents. The number of modules loaded.
+fn coldplug(sys: &Path, modules: &mut Modules) -> usize {
+    let aliases: BTreeSet<String> = modaliases(sys).collect();
+    aliases.iter().map(|alias| modules.load_alias(alias)).sum()
+}
+
+/// The `modalias` of every device on a bus, and the processor's. `/sys/bus` names each of them once, without the thousands
+/// of folders of `/sys/devices` between them.
+fn modaliases(sys: &Path) -> impl Iterator<Item = String> {
+    let list = |folder: PathBuf| std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let devices = list(sys.join("bus")).flat_map(move |bus| list(bus.path().join("devices")));
+    let files = devices.map(|device| device.path().join("modalias"));
+    let files = files.chain([sys.join("devices/system/cpu/modalias")]);
+    let texts = files.filter_map(|file| std::fs::read_to_string(file).ok());
+    texts.map(|text| text.trim().to_owned()).filter(|alias| !alias.is_empty())
 }
 
 fn uevents() -> Result<OwnedFd> {
@@ -109,6 +113,27 @@ fn added_modalias(event: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_device_on_a_bus_has_its_alias_read() {
+        let sys = tempfile::tempdir().unwrap();
+        let put = |path: &str, text: &str| {
+            let path = sys.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, text).unwrap();
+        };
+        put("devices/pci0/0000:00:01.0/modalias", "pci:v1\n");
+        put("devices/system/cpu/modalias", "cpu:type:aarch64");
+        put("devices/platform/empty/modalias", "\n");
+        std::fs::create_dir_all(sys.path().join("bus/platform/devices")).unwrap();
+        std::fs::create_dir_all(sys.path().join("bus/pci/devices")).unwrap();
+        for (bus, device) in [("pci", "pci0/0000:00:01.0"), ("platform", "platform/empty"), ("pci", "gone")] {
+            let name = device.rsplit('/').next().unwrap();
+            let link = sys.path().join("bus").join(bus).join("devices").join(name);
+            std::os::unix::fs::symlink(Path::new("../../../devices").join(device), link).unwrap();
+        }
+        assert_eq!(modaliases(sys.path()).collect::<Vec<_>>(), ["pci:v1", "cpu:type:aarch64"]);
+    }
 
     #[test]
     fn only_added_devices_count() {

@@ -14,8 +14,8 @@ pub struct Modules {
     folder: PathBuf,
     /// From a module's name to its path in the folder and those of what it needs, as `modules.dep` orders them.
     dependencies: HashMap<String, Vec<String>>,
-    /// Patterns and the module that serves what matches; in the file's order.
-    aliases: Vec<(String, String)>,
+    /// By the kind of bus: patterns and the module that serves what matches, in the file's order.
+    aliases: HashMap<String, Vec<(String, String)>>,
     /// What to load before and after a module.
     soft: HashMap<String, Soft>,
     builtin: HashSet<String>,
@@ -46,7 +46,7 @@ impl Modules {
         Ok(Modules {
             folder: folder.into(),
             dependencies: dep.lines().filter_map(dependency_line).collect(),
-            aliases: optional("modules.alias").lines().filter_map(alias_line).collect(),
+            aliases: by_bus(optional("modules.alias").lines().filter_map(alias_line)),
             soft: optional("modules.softdep").lines().filter_map(soft_line).collect(),
             builtin: optional("modules.builtin").lines().map(name_of).collect(),
             loaded: HashSet::new(),
@@ -55,7 +55,8 @@ impl Modules {
 
     /// Loads every module that serves this `modalias`. Those that fail are logged: another may serve as well.
     pub fn load_alias(&mut self, alias: &str) -> usize {
-        let matching = self.aliases.iter().filter(|(pattern, _)| glob(pattern.as_bytes(), alias.as_bytes()));
+        let candidates = self.aliases.get(bus_of(alias)).into_iter().flatten();
+        let matching = candidates.filter(|(pattern, _)| glob(pattern.as_bytes(), alias.as_bytes()));
         let names: Vec<String> = matching.map(|(_, name)| name.clone()).collect();
         let mut count = 0;
         for name in names {
@@ -160,6 +161,19 @@ fn alias_line(line: &str) -> Option<(String, String)> {
     Some((words.next()?.into(), words.next()?.into()))
 }
 
+/// `pci` of `pci:v00001AF4d*`: depmod's patterns spell it out, so that one has to look at the patterns of one bus only.
+fn bus_of(alias: &str) -> &str {
+    alias.split_once(':').map_or("", |(bus, _)| bus)
+}
+
+fn by_bus(lines: impl Iterator<Item = (String, String)>) -> HashMap<String, Vec<(String, String)>> {
+    let mut aliases: HashMap<String, Vec<_>> = HashMap::new();
+    for (pattern, module) in lines {
+        aliases.entry(bus_of(&pattern).to_owned()).or_default().push((pattern, module));
+    }
+    aliases
+}
+
 /// `softdep NAME pre: A B post: C`
 fn soft_line(line: &str) -> Option<(String, Soft)> {
     let mut words = line.strip_prefix("softdep ")?.split_whitespace();
@@ -258,7 +272,7 @@ mod tests {
         std::fs::write(folder.path().join("modules.builtin"), "kernel/drivers/net/lo-op.ko\n").unwrap();
         let mut modules = Modules::read(folder.path()).unwrap();
         assert_eq!(modules.dependencies["a_b"], ["kernel/a-b.ko.xz", "kernel/c.ko"]);
-        assert_eq!(modules.aliases, [("pci:v1*".to_owned(), "a_b".to_owned())]);
+        assert_eq!(modules.aliases["pci"], [("pci:v1*".to_owned(), "a_b".to_owned())]);
         assert_eq!(
             modules.soft["a_b"],
             Soft { before: vec!["c".to_owned()], after: vec!["d".to_owned(), "e".to_owned()] }
