@@ -12,8 +12,10 @@ use crate::progress::Progress;
 use crate::recipe::{self, Recipe};
 use crate::store::Store;
 use crate::tree::{Origin, Tree};
+use crate::usr::{self, Split};
 use crate::{busybox, certificates, config, digest, fat, firmware, initramfs, libraries, modules, skeleton};
 use anyhow::{Context, Result, ensure};
+use init::config::{USR_MODULES, USR_PATH};
 use std::path::{Path, PathBuf};
 
 /// The firmware refuses larger images (boot.img in RAM, config.txt documentation): 96 MiB.
@@ -77,8 +79,8 @@ pub fn assemble(order: &Order, progress: &Progress) -> Result<Outcome> {
     files.push(kernel.image(&cache, progress)?);
     files.extend(kernel.device_trees(&recipe.device_trees)?);
     files.extend(kernel.overlays(&recipe.overlays)?);
-    let tree = rescue(&recipe, programs, &kernel, &mut store, time, progress)?;
-    files.push(BootFile::own("initramfs8", packed(&tree, &recipe, time, progress)?));
+    let rescue = rescue(&recipe, programs, &kernel, &mut store, time, progress)?;
+    files.push(BootFile::own("initramfs8", packed(&rescue.initramfs, &recipe, time, progress)?));
     files.sort_by(|one, other| one.name.cmp(&other.name));
 
     let image = fat::image(&files, time)?;
@@ -88,13 +90,13 @@ pub fn assemble(order: &Order, progress: &Progress) -> Result<Outcome> {
     let signature = boot_sig::sign(&draft.path("boot.img"), recipe.sign_key.as_deref(), time)?;
     draft.write("boot.sig", signature.as_bytes())?;
     draft.write_tftp(&files)?;
-    let manifest = manifest(&recipe, &kernel, &store, &files, &tree, &image, time);
+    let manifest = manifest(&recipe, &kernel, &store, &files, &rescue, &image, time);
     draft.write("manifest.json", manifest.to_json()?.as_bytes())?;
     draft.place(&inputs)?;
     Ok(Outcome::Built { size, signed: recipe.sign_key.is_some() })
 }
 
-/// The initramfs's tree. Tools come before busybox, so that it fills only the gaps; libraries come after all programs.
+/// The rescue system: the initramfs, and the `/usr` that lies in it as a squashfs. Tools come before busybox, so that it fills only the gaps; libraries come after all programs.
 fn rescue(
     recipe: &Recipe,
     programs: Programs,
@@ -102,7 +104,7 @@ fn rescue(
     store: &mut Store<'_>,
     time: u64,
     progress: &Progress,
-) -> Result<Tree> {
+) -> Result<Split> {
     progress.step("taking programs and their libraries");
     let mut tree = Tree::default();
     programs.put_into(&mut tree)?;
@@ -121,10 +123,20 @@ fn rescue(
     tree.complete()?;
     libraries::add(&mut tree, store)?;
     progress.step("taking kernel modules");
-    let count = modules::add(&mut tree, kernel, &recipe.modules)?;
+    let modules = modules::add(&mut tree, kernel, &recipe.modules)?;
     tree.complete()?;
-    progress.step(&format!("kernel {} with {count} modules", kernel.release));
-    Ok(tree)
+    progress.step(&format!("kernel {} with {} modules", kernel.release, modules.count));
+    let Some(for_usr) = modules.for_usr else {
+        progress.warn(&format!(
+            "the image has no modules {}: /usr cannot be mounted and is unpacked, which takes more RAM",
+            USR_MODULES.join(", ")
+        ));
+        return Ok(Split { initramfs: tree, usr: Tree::default() });
+    };
+    let mut split = usr::split(&tree, &kernel.release, &for_usr)?;
+    let _busy = progress.busy(&format!("compressing /usr ({:.1} MB)", split.usr.bytes() as f64 / 1e6));
+    split.initramfs.add_own(USR_PATH, 0o644, usr::squashfs(&split.usr, time, recipe.compression_level)?)?;
+    Ok(split)
 }
 
 fn packed(tree: &Tree, recipe: &Recipe, time: u64, progress: &Progress) -> Result<Vec<u8>> {
@@ -191,7 +203,7 @@ fn manifest(
     kernel: &Kernel,
     store: &Store<'_>,
     files: &[BootFile],
-    tree: &Tree,
+    rescue: &Split,
     image: &[u8],
     time: u64,
 ) -> Manifest {
@@ -205,6 +217,7 @@ fn manifest(
         repositories: recipe.repositories.iter().map(Into::into).collect(),
         packages: store.used().cloned().collect(),
         boot: manifest::of_boot(files),
-        initramfs: manifest::of_tree(tree),
+        initramfs: manifest::of_tree(&rescue.initramfs),
+        usr: manifest::of_tree(&rescue.usr),
     }
 }

@@ -1,7 +1,7 @@
 //! The project's own programs for the device: PID 1 and `rescue`, built before and given as files.
 
 use crate::elf;
-use crate::tree::Tree;
+use crate::tree::{Origin, Tree};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
@@ -32,7 +32,9 @@ impl Programs {
     /// If there are other files at their paths.
     pub fn put_into(self, tree: &mut Tree) -> Result<()> {
         tree.add_own("init", 0o755, self.init)?;
-        tree.add_own("usr/bin/rescue", 0o755, self.rescue)
+        // Beside init: it is there also when /usr cannot be mounted.
+        tree.add_own("rescue", 0o755, self.rescue)?;
+        tree.add_link("usr/bin/rescue", "../../rescue", Origin::own())
     }
 }
 

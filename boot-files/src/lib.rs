@@ -34,3 +34,4 @@ pub mod recipe;
 pub mod skeleton;
 pub mod store;
 pub mod tree;
+pub mod usr;

@@ -34,6 +34,8 @@ pub struct Manifest {
     pub boot: Vec<FileEntry>,
     /// The files of the initramfs.
     pub initramfs: Vec<FileEntry>,
+    /// The files of the squashfs in it that becomes `/usr`.
+    pub usr: Vec<FileEntry>,
 }
 
 /// A repository.

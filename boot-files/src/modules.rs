@@ -4,6 +4,7 @@ use crate::kernel::{self, Kernel};
 use crate::recipe::ModuleRequest;
 use crate::tree::{Entry, Node, Tree};
 use anyhow::{Context, Result, bail, ensure};
+use init::config::USR_MODULES;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
@@ -36,11 +37,20 @@ struct Known {
     builtin: BTreeSet<String>,
 }
 
-/// Adds the modules and depmod's index of them to the tree. Returns how many there are.
+/// What was added.
+#[derive(Debug)]
+pub struct Added {
+    /// How many modules.
+    pub count: usize,
+    /// The paths of those that mounting `/usr` takes; `None` when the image has not all of them.
+    pub for_usr: Option<Vec<String>>,
+}
+
+/// Adds the modules and depmod's index of them to the tree.
 ///
 /// # Errors
 /// If a module that is asked for exists neither as a file nor in the kernel.
-pub fn add(tree: &mut Tree, kernel: &Kernel, requests: &[ModuleRequest]) -> Result<usize> {
+pub fn add(tree: &mut Tree, kernel: &Kernel, requests: &[ModuleRequest]) -> Result<Added> {
     let folder = kernel.modules();
     let known = Known::read(&folder)?;
     let chosen = known.choose(requests, &kernel.release)?;
@@ -73,7 +83,9 @@ pub fn add(tree: &mut Tree, kernel: &Kernel, requests: &[ModuleRequest]) -> Resu
     for name in INDEX {
         add(name, std::fs::read(modules.join(name)).with_context(|| format!("reading depmod's {name}"))?)?;
     }
-    Ok(chosen.len())
+    let for_usr =
+        known.for_usr(&chosen).map(|paths| paths.iter().map(|path| plain_path(path).to_owned()).collect());
+    Ok(Added { count: chosen.len(), for_usr })
 }
 
 impl Known {
@@ -109,7 +121,6 @@ impl Known {
 
     /// The paths of the modules asked for, of what they need (modules.dep) and would like (modules.softdep).
     fn choose(&self, requests: &[ModuleRequest], release: &str) -> Result<BTreeSet<String>> {
-        let mut chosen = BTreeSet::new();
         let mut missing = Vec::new();
         let mut next: Vec<String> = Vec::new();
         for request in requests {
@@ -125,6 +136,12 @@ impl Known {
                 missing.join(", ")
             );
         }
+        Ok(self.with_needs(next))
+    }
+
+    /// The paths of these modules, of what they need and would like.
+    fn with_needs(&self, mut next: Vec<String>) -> BTreeSet<String> {
+        let mut chosen = BTreeSet::new();
         while let Some(name) = next.pop() {
             let Some((path, needs)) = self.paths.get(&name) else { continue };
             if chosen.insert(path.clone()) {
@@ -132,7 +149,18 @@ impl Known {
                 next.extend(self.soft.get(&name).into_iter().flatten().flat_map(|soft| self.behind(soft)));
             }
         }
-        Ok(chosen)
+        chosen
+    }
+
+    /// Those of [`USR_MODULES`] and of what they need that are files; `None` when one is neither chosen nor built in.
+    fn for_usr(&self, chosen: &BTreeSet<String>) -> Option<BTreeSet<String>> {
+        let names: Vec<String> = USR_MODULES
+            .iter()
+            .filter(|name| !self.builtin.contains(**name))
+            .map(|name| (*name).to_owned())
+            .collect();
+        let is_there = |name: &String| self.paths.get(name).is_some_and(|(path, _)| chosen.contains(path));
+        names.iter().all(is_there).then(|| self.with_needs(names))
     }
 
     /// The modules that a soft dependency means: it is a name or an alias.
@@ -198,6 +226,26 @@ mod tests {
         let chosen = known().choose(&[request("btrfs", false), request("lo_op", false)], "1").unwrap();
         let chosen: Vec<_> = chosen.iter().map(String::as_str).collect();
         assert_eq!(chosen, ["kernel/c/blake-2.ko.xz", "kernel/fs/btrfs.ko.xz", "kernel/lib/raid6.ko.xz"]);
+    }
+
+    #[test]
+    fn usr_needs_modules_that_were_chosen_or_are_built_in() {
+        let mut known = known();
+        assert!(known.for_usr(&BTreeSet::new()).is_none());
+        for (name, path, needs) in [("loop", "l.ko", ""), ("squashfs", "s.ko.xz", "x.ko"), ("x", "x.ko", "")]
+        {
+            let needs = needs.split_whitespace().map(str::to_owned).collect();
+            known.paths.insert(name.into(), (path.into(), needs));
+        }
+        let chosen = known.choose(&[request("loop", false), request("squashfs", false)], "1").unwrap();
+        assert_eq!(
+            known.for_usr(&chosen).unwrap().into_iter().collect::<Vec<_>>(),
+            ["l.ko", "s.ko.xz", "x.ko"]
+        );
+        let chosen = known.choose(&[request("squashfs", false)], "1").unwrap();
+        assert!(known.for_usr(&chosen).is_none());
+        known.builtin.insert("loop".into());
+        assert_eq!(known.for_usr(&chosen).unwrap().len(), 2);
     }
 
     #[test]

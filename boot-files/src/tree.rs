@@ -119,6 +119,15 @@ impl Tree {
         self.entries.iter().map(|(path, entry)| (path.as_str(), entry))
     }
 
+    /// The bytes of all files.
+    pub fn bytes(&self) -> usize {
+        let files = self.entries.values().filter_map(|entry| match &entry.node {
+            Node::File(data) => Some(data.len()),
+            _ => None,
+        });
+        files.sum()
+    }
+
     /// Whether that path is in the tree (links not followed).
     pub fn contains(&self, path: &str) -> bool {
         self.entries.contains_key(path)

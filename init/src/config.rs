@@ -9,6 +9,10 @@ pub const CONFIG_PATH: &str = "/etc/lifeboat.toml";
 pub const KEYS_DIR: &str = "/etc/lifeboat/keys";
 /// The public keys that may log in.
 pub const AUTHORIZED_KEYS_PATH: &str = "/root/.ssh/authorized_keys";
+/// The squashfs that PID 1 mounts on `/usr`, as a path of the initramfs.
+pub const USR_PATH: &str = "/usr.squashfs";
+/// What mounting it takes: modules that lie in the initramfs itself, where the kernel has them not built in.
+pub const USR_MODULES: [&str; 2] = ["loop", "squashfs"];
 /// The version of this file's format.
 pub const CONFIG_FORMAT: u32 = 1;
 

@@ -29,7 +29,7 @@ fn main() -> ExitCode {
         ["boot"] => child("lifeboat", || boot::run()),
         ["devices"] => child("lifeboat-devices", devices::run),
         ["network"] => child("lifeboat-network", || network::run(&command_line(), places())),
-        ["sweep", more @ ..] => child("lifeboat-sweep", || sweep::run(more.contains(&"--keep-modules"))),
+        ["sweep"] => child("lifeboat-sweep", sweep::run),
         other => {
             eprintln!("init: {:?} is not understood; see init --help", other.join(" "));
             ExitCode::from(2)

@@ -11,6 +11,14 @@ fn text(bytes: Vec<u8>) -> String {
     String::from_utf8(bytes).unwrap()
 }
 
+/// What unsquashfs lists of the `/usr` in the initramfs, and GNU cpio of the initramfs itself.
+fn listings(site: &Site) -> String {
+    let initramfs = listing(site);
+    run(&site.path(""), "cpio", "cpio", &["-i", "--quiet", "-F", "initramfs.cpio", "usr.squashfs"]);
+    let options = ["-lln", "-d", "usr", "usr.squashfs"];
+    initramfs + &text(run(&site.path(""), "squashfs-tools", "unsquashfs", &options))
+}
+
 /// What GNU cpio lists of the initramfs in `boot.img`, read with mtools and zstd.
 fn listing(site: &Site) -> String {
     let out = site.path("out");
@@ -26,14 +34,16 @@ fn the_image_has_what_was_asked_for_and_no_more() {
     site.configure(TOOL);
     let said = site.built(&[]);
     assert!(said.contains("not signed (hash and timestamp only)"), "{said}");
-    let listing = listing(&site);
+    let listing = listings(&site);
     let has = |words: &[&str]| {
         let found =
             listing.lines().any(|line| words.iter().all(|word| line.split_whitespace().any(|w| w == *word)));
         assert!(found, "{words:?} is not in\n{listing}");
     };
     has(&["-rwxr-xr-x", "0", "init"]);
-    has(&["usr/bin/rescue"]);
+    has(&["-rwxr-xr-x", "0", "rescue"]);
+    has(&["usr/bin/rescue", "->", "../../rescue"]);
+    has(&["usr.squashfs"]);
     has(&["usr/sbin/tool"]);
     has(&["usr/lib/aarch64-linux-gnu/libover.so.1"]);
     has(&["usr/lib/aarch64-linux-gnu/libunder.so.2"]);
@@ -50,7 +60,10 @@ fn the_image_has_what_was_asked_for_and_no_more() {
     for absent in ["libc-extra", "usr/bin/tool", "other.ko", "share/doc"] {
         assert!(!listing.contains(absent), "{absent} is in\n{listing}");
     }
-    assert!(listing.lines().all(|line| line.split_whitespace().nth(2) == Some("0")), "{listing}");
+    let owner = |line: &str| {
+        line.split_whitespace().nth(1) == Some("0/0") || line.split_whitespace().nth(2) == Some("0")
+    };
+    assert!(listing.lines().filter(|line| !line.is_empty()).all(owner), "{listing}");
 }
 
 #[test]
@@ -63,27 +76,24 @@ fn the_manifest_names_every_file() {
         serde_json::from_slice(&std::fs::read(out.join("manifest.json")).unwrap()).unwrap();
     assert_eq!(manifest["kernel_release"], "6.99-test");
     assert_eq!(manifest["built"], DATE);
-    let mut of_initramfs = 0;
-    for (image, list) in [("boot.img", "boot"), ("tftp/initramfs8", "initramfs")] {
-        let files = manifest[list].as_array().unwrap();
-        of_initramfs = files.len();
-        for file in files {
+    let count = |list: &str| manifest[list].as_array().unwrap().len();
+    let usr = boot_files().arg("cat").arg(out.join("tftp/initramfs8")).arg("usr.squashfs").output().unwrap();
+    std::fs::write(out.join("usr.squashfs"), usr.stdout).unwrap();
+    for (image, list) in [("boot.img", "boot"), ("tftp/initramfs8", "initramfs"), ("usr.squashfs", "usr")] {
+        for file in manifest[list].as_array().unwrap() {
             let path = file["path"].as_str().unwrap();
-            let content = boot_files().arg("cat").arg(out.join(image)).arg(path).output().unwrap().stdout;
+            let inside = path.strip_prefix("usr/").filter(|_| list == "usr").unwrap_or(path);
+            let content = boot_files().arg("cat").arg(out.join(image)).arg(inside).output().unwrap().stdout;
             std::fs::write(site.path("content"), &content).unwrap();
             let sum = text(run(&site.path(""), "coreutils", "sha256sum", &["content"]));
             assert_eq!(sum.split_whitespace().next(), file["sha256"].as_str(), "{path}");
             assert_eq!(file["size"].as_u64().unwrap(), content.len() as u64, "{path}");
         }
     }
-    let files = listing(&site).lines().filter(|line| line.starts_with('-')).count();
-    assert_eq!(of_initramfs, files);
-    let tool = manifest["initramfs"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|file| file["path"] == "usr/sbin/tool")
-        .unwrap();
+    let files = listings(&site).lines().filter(|line| line.starts_with('-')).count();
+    assert_eq!(count("initramfs") + count("usr"), files);
+    let tool =
+        manifest["usr"].as_array().unwrap().iter().find(|file| file["path"] == "usr/sbin/tool").unwrap();
     assert_eq!((&tool["package"], &tool["version"]), (&"tool".into(), &"1:2.0-1".into()));
     // The TFTP tree has the same files.
     for file in manifest["boot"].as_array().unwrap() {

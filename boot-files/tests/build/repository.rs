@@ -130,7 +130,7 @@ impl Repository {
             (&format!("{modules}kernel/base.ko"), &read("base.o")),
             (&format!("{modules}kernel/a-driver.ko"), &read("driver.o")),
             (&format!("{modules}kernel/other.ko"), &read("code.o")),
-            (&format!("{modules}modules.builtin"), b"kernel/drivers/loop.ko\n"),
+            (&format!("{modules}modules.builtin"), b"kernel/drivers/loop.ko\nkernel/fs/squashfs.ko\n"),
             (&format!("{modules}modules.builtin.modinfo"), b"loop.license=GPL\0"),
             (&format!("{modules}modules.order"), b"kernel/base.ko\nkernel/a-driver.ko\n"),
             (&format!("{image}bcm2711-rpi-4-b.dtb"), b"tree 4b"),

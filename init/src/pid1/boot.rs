@@ -18,7 +18,7 @@ use crate::plan::{Goal, Plan, RamBoot};
 use crate::status::Machine;
 
 /// The steps every boot takes.
-pub const COMMON: [Step; 5] = [
+pub const COMMON: [Step; 6] = [
     Step {
         name: "console",
         run: steps::console::run,
@@ -32,6 +32,13 @@ pub const COMMON: [Step; 5] = [
         policy: Required,
         deadline: secs(20),
         on_failure: "trying again",
+    },
+    Step {
+        name: "usr",
+        run: steps::usr::run,
+        policy: Optional,
+        deadline: secs(60),
+        on_failure: "going on without tools, and with the drivers that are built into the kernel",
     },
     Step {
         name: "modules",
@@ -123,8 +130,6 @@ pub struct Boot {
     pub image: Option<Image>,
     /// From `budget` on: the most that the writable layer may hold, in bytes.
     pub overlay_bytes: u64,
-    /// From `overlay` on: whether the root uses our kernel modules.
-    pub keep_modules: bool,
 }
 
 impl Boot {
@@ -145,7 +150,6 @@ impl Boot {
             announcer: Announcer::new(),
             image: None,
             overlay_bytes: 0,
-            keep_modules: false,
         }
     }
 

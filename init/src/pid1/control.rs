@@ -44,8 +44,6 @@ pub struct Destination {
     pub init: String,
     /// Its arguments.
     pub arguments: Vec<String>,
-    /// Whether the root uses the initramfs' kernel modules (bind mounted), so that they must stay.
-    pub keep_modules: bool,
 }
 
 fn address() -> io::Result<SocketAddr> {

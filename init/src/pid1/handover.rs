@@ -21,7 +21,7 @@ use rustix::fs::{Mode, OFlags};
 
 use super::control::Destination;
 use super::supervisor::End;
-use super::{mounts, systemd};
+use super::{mounts, systemd, usr};
 
 /// There after a hand-over that failed, with the reason.
 pub const FAILED_PATH: &str = "/run/lifeboat/hand-over-failed";
@@ -46,8 +46,8 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
     // A disk that somebody mounted would stay so, out of the OS' sight.
-    mounts::unmount_disks(&["/run/", &destination.root]);
-    let sweeper = start_sweeper(destination)?;
+    mounts::unmount_disks(&["/run/", usr::USR, &destination.root]);
+    let sweeper = start_sweeper()?;
     let Err(error) =
         move_kept_mounts("", &destination.root).and_then(|()| switch_and_exec(destination, began_us));
     if let Err(worse) = go_back(&old_root, sweeper, destination) {
@@ -96,13 +96,8 @@ fn become_ordinary() {
 }
 
 /// The sweeper empties the initramfs once its standard input closes, which the exec does (the pipe is close-on-exec).
-fn start_sweeper(destination: &Destination) -> Result<Child> {
-    let mut command = Command::new("/init");
-    command.arg("sweep").stdin(Stdio::piped());
-    if destination.keep_modules {
-        command.arg("--keep-modules");
-    }
-    command.spawn().context("starting the sweeper")
+fn start_sweeper() -> Result<Child> {
+    Command::new("/init").arg("sweep").stdin(Stdio::piped()).spawn().context("starting the sweeper")
 }
 
 /// Undoes what [`leave`] did, in reverse. The vm tier's test `a_hand_over_that_fails_leads_back` holds it.

@@ -25,4 +25,5 @@ pub mod steps;
 pub mod supervisor;
 pub mod sweep;
 pub mod systemd;
+pub mod usr;
 pub mod watchdog;

@@ -9,6 +9,8 @@ use std::path::Path;
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, openat, unlinkat};
 
+use super::usr;
+
 /// `include/uapi/linux/magic.h`.
 const RAMFS_MAGIC: i64 = 0x8584_58f6;
 const TMPFS_MAGIC: i64 = 0x0102_1994;
@@ -17,7 +19,7 @@ const TMPFS_MAGIC: i64 = 0x0102_1994;
 ///
 /// # Errors
 /// When what is to be deleted is not proved to be an initramfs: then nothing is.
-pub fn run(keep_modules: bool) -> Result<()> {
+pub fn run() -> Result<()> {
     let mut nothing = [0; 1];
     let count = std::io::stdin().read(&mut nothing).context("waiting for the hand-over")?;
     ensure!(count == 0, "told not to sweep");
@@ -25,7 +27,10 @@ pub fn run(keep_modules: bool) -> Result<()> {
     let root = rustix::fs::open("/", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
     let device = rustix::fs::fstat(&root).context("looking at the initramfs")?.st_dev;
-    let kept = keep_modules.then_some("modules");
+    // The OS may use our modules, bind mounted: those in the squashfs stay as long as it does, but where everything was
+    // unpacked they lie here.
+    let kept = (!Path::new(crate::config::USR_PATH).exists()).then_some("modules");
+    usr::detach()?;
     empty(&root, device, kept).context("emptying the initramfs")?;
     tracing::info!("the initramfs is emptied");
     Ok(())

@@ -149,21 +149,21 @@ fn make_tiny_root(folder: &Path, rescue: &Path) -> PathBuf {
     };
     unpack(&rescue.join("boot.img"), &unpacked.join("boot"));
     unpack(&unpacked.join("boot/initramfs8"), &unpacked.join("initramfs"));
+    unpack(&unpacked.join("initramfs/usr.squashfs"), &unpacked.join("usr"));
     let root = unpacked.join("tiny");
     for name in ["bin", "sbin", "dev", "proc", "sys", "run", "tmp", "etc", "lib/modules"] {
         std::fs::create_dir_all(root.join(name)).unwrap();
     }
-    let initramfs = unpacked.join("initramfs");
-    std::fs::copy(initramfs.join("usr/bin/busybox"), root.join("bin/busybox")).unwrap();
+    let usr = unpacked.join("usr");
+    std::fs::copy(usr.join("bin/busybox"), root.join("bin/busybox")).unwrap();
     // Its loader, which leads to a file beside its libraries, and those.
     let libraries = "lib/aarch64-linux-gnu";
     std::fs::create_dir_all(root.join(libraries)).unwrap();
     for name in ["libc.so.6", "libresolv.so.2"] {
-        std::fs::copy(initramfs.join("usr").join(libraries).join(name), root.join(libraries).join(name))
-            .unwrap();
+        std::fs::copy(usr.join(libraries).join(name), root.join(libraries).join(name)).unwrap();
     }
     let loader = "ld-linux-aarch64.so.1";
-    std::fs::copy(initramfs.join("usr").join(libraries).join(loader), root.join("lib").join(loader)).unwrap();
+    std::fs::copy(usr.join(libraries).join(loader), root.join("lib").join(loader)).unwrap();
     let script = root.join("sbin/init");
     std::fs::write(&script, TINY_INIT).unwrap();
     std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();

@@ -1,11 +1,10 @@
-//! Step `filesystems`: mounts the kernel's file systems and makes `/run/lifeboat`; then the other children may start.
+//! Step `filesystems`: mounts the kernel's file systems and makes `/run/lifeboat`.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
 use crate::pid1::boot::Boot;
-use crate::pid1::control::{self, Message};
 use crate::pid1::{file, machine, mounts};
 use crate::status::{MACHINE_PATH, RUN_DIR, SESSIONS_DIR};
 
@@ -14,10 +13,5 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     // The device tree is in /sys.
     boot.machine = machine::read(Path::new("/"), &boot.config);
     std::fs::create_dir_all(SESSIONS_DIR).with_context(|| format!("making {RUN_DIR}"))?;
-    file::replace_json(MACHINE_PATH.as_ref(), &boot.machine)?;
-    // PID 1 starts the others by itself after a while, should this not reach it.
-    if let Err(error) = control::send(&Message::FilesystemsReady) {
-        tracing::warn!("{error:#}");
-    }
-    Ok(())
+    file::replace_json(MACHINE_PATH.as_ref(), &boot.machine)
 }

@@ -43,7 +43,6 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         root: ROOT.into(),
         init: ram_boot.init,
         arguments: ram_boot.init_arguments,
-        keep_modules: boot.keep_modules,
     }))?;
     std::thread::sleep(LIMIT);
     bail!("PID 1 did not hand over within {} s", LIMIT.as_secs())

@@ -12,3 +12,4 @@ pub mod network;
 pub mod overlay;
 pub mod plan;
 pub mod rescue;
+pub mod usr;

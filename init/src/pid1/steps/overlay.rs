@@ -30,21 +30,21 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
     let options = format!("lowerdir={LOWER},upperdir={OVERLAY_DIR}/upper,workdir={OVERLAY_DIR}/work");
     mounts::mount("overlay", Path::new(ROOT), "overlay", MountFlags::empty(), &options)?;
-    boot.keep_modules = offer_modules(&boot.machine.kernel)?;
+    offer_modules(&boot.machine.kernel)?;
     offer_resolv_conf(Path::new(ROOT), Path::new("/etc/resolv.conf"))
 }
 
-/// The OS sees our modules where it has none for this kernel. They are bind mounted: no copy, and the sweeper leaves them.
-fn offer_modules(release: &str) -> Result<bool> {
+/// The OS sees our modules where it has none for this kernel. They are bind mounted: no copy.
+fn offer_modules(release: &str) -> Result<()> {
     let ours = PathBuf::from("/lib/modules").join(release);
     let theirs = modules_dir(Path::new(ROOT)).join(release);
     if theirs.join("modules.dep").exists() || !ours.exists() {
-        return Ok(false);
+        return Ok(());
     }
     std::fs::create_dir_all(&theirs).with_context(|| format!("making {}", theirs.display()))?;
     mounts::mount(&ours.to_string_lossy(), &theirs, "none", MountFlags::BIND, "")?;
     tracing::info!("the OS has no modules for kernel {release}: it gets those of this image");
-    Ok(true)
+    Ok(())
 }
 
 /// `/lib` is a link to `usr/lib` where `/usr` is merged; a link that is absolute leads out of the root from here.
