@@ -34,11 +34,18 @@ pub const COMMON: [Step; 6] = [
         on_failure: "trying again",
     },
     Step {
+        name: "plan",
+        run: steps::plan::run,
+        policy: Required,
+        deadline: secs(20),
+        on_failure: "trying again",
+    },
+    Step {
         name: "usr",
         run: steps::usr::run,
-        policy: Optional,
+        policy: Required,
         deadline: secs(60),
-        on_failure: "going on without tools, and with the drivers that are built into the kernel",
+        on_failure: "trying again; SSH comes up meanwhile if the network's driver is built into the kernel",
     },
     Step {
         name: "modules",
@@ -46,13 +53,6 @@ pub const COMMON: [Step; 6] = [
         policy: Optional,
         deadline: secs(90),
         on_failure: "going on with the drivers that are built into the kernel",
-    },
-    Step {
-        name: "plan",
-        run: steps::plan::run,
-        policy: Required,
-        deadline: secs(20),
-        on_failure: "trying again",
     },
     Step {
         name: "network",

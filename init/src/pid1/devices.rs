@@ -4,14 +4,14 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::file;
 use super::modprobe::Modules;
+use super::{file, usr};
 
 /// There once every device of the start has its driver.
 pub const COLDPLUG_DONE_PATH: &str = "/run/lifeboat/coldplug.json";
@@ -26,6 +26,8 @@ const ALWAYS: [&str; 4] = ["loop", "squashfs", "overlay", "virtio_console"];
 pub fn run() -> Result<()> {
     // Listening comes first, so that no device falls between coldplug and hotplug.
     let events = uevents().context("listening for uevents")?;
+    // PID 1 starts this again.
+    ensure!(usr::is_there(), "/usr with the drivers is not mounted yet");
     let release = rustix::system::uname().release().to_string_lossy().into_owned();
     let folder = Path::new("/lib/modules").join(&release);
     let mut modules = Modules::read(&folder)?;

@@ -14,12 +14,17 @@ use crate::config::{USR_MODULES, USR_PATH};
 /// Where it is mounted.
 pub const USR: &str = "/usr";
 
-/// Mounts it, unless it is mounted or the image has none (its `/usr` was unpacked then).
+/// Whether it is mounted, or the image has none: its `/usr` was unpacked then.
+pub fn is_there() -> bool {
+    mounts::is_mounted(USR) || !Path::new(USR_PATH).exists()
+}
+
+/// Mounts it, unless [`is_there`].
 ///
 /// # Errors
 /// When the kernel refuses it.
 pub fn mount() -> Result<()> {
-    if mounts::is_mounted(USR) || !Path::new(USR_PATH).exists() {
+    if is_there() {
         return Ok(());
     }
     let release = rustix::system::uname().release().to_string_lossy().into_owned();

@@ -7,11 +7,11 @@ use crate::pid1::control::{self, Message};
 use crate::pid1::usr;
 
 pub(crate) fn run(_: &mut Boot) -> Result<()> {
-    let mounted = usr::mount();
-    // The others start all the same: a kernel with built-in drivers still gets SSH. PID 1 starts them by itself after a
-    // while, should this not reach it.
+    usr::mount()?;
+    // PID 1 starts the others by itself after a while, should this not be reached: a kernel with built-in drivers still
+    // gets SSH.
     if let Err(error) = control::send(&Message::FilesystemsReady) {
         tracing::warn!("{error:#}");
     }
-    mounted
+    Ok(())
 }
