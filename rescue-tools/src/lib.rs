@@ -5,8 +5,11 @@
 //! [`status`].
 
 pub mod kernel_log;
+pub mod log;
+pub mod people;
 pub mod replace_file;
 pub mod run_dir;
 pub mod sshd;
 pub mod status;
 pub mod verbs;
+pub mod watch;

@@ -73,7 +73,8 @@ fn boot_lines(page: &mut Page, boot: &BootStatus) {
     page.field("Next", &boot.next);
 }
 
-fn remaining(boot: &BootStatus) -> String {
+/// How long a transfer still takes, behind a comma; nothing where that is not known.
+pub fn remaining(boot: &BootStatus) -> String {
     let seconds = boot
         .progress
         .and_then(|progress| progress.total.saturating_sub(progress.bytes).checked_div(progress.rate));

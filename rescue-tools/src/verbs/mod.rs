@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod log;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
@@ -16,7 +17,7 @@ struct Verb {
     purpose: Option<&'static str>,
     /// What `rescue help VERB` and `rescue VERB --help` print.
     help: &'static str,
-    run: fn(Vec<OsString>) -> Result<()>,
+    run: fn(Vec<OsString>) -> Result<ExitCode>,
 }
 
 const VERBS: &[Verb] = &[
@@ -25,6 +26,12 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "log",
+        purpose: Some("what the kernel and the boot have said"),
+        help: log::HELP,
+        run: log::run,
     },
     Verb {
         name: "sshd",
@@ -70,7 +77,7 @@ fn run_verb(verb: &Verb, arguments: Vec<OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match (verb.run)(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             eprintln!("rescue {}: {error:#}", verb.name);
             ExitCode::from(if error.is::<Usage>() || error.is::<lexopt::Error>() { 2 } else { 1 })

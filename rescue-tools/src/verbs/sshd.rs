@@ -1,6 +1,7 @@
 //! `rescue sshd`: the SSH server.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::Result;
 
@@ -35,6 +36,7 @@ nothing.
 ";
 
 /// Runs the server until a signal ends it.
-pub fn run(arguments: Vec<OsString>) -> Result<()> {
-    listener::run(settings::parse(arguments)?)
+pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    listener::run(settings::parse(arguments)?)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! `rescue sshd-session`: one connection of `rescue sshd`, in a process of its own.
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 
 use anyhow::Result;
 
@@ -15,6 +16,7 @@ standard input and a socket to itself as standard output.
 ";
 
 /// Serves the connection until it ends.
-pub fn run(arguments: Vec<OsString>) -> Result<()> {
-    session::run(settings::parse(arguments)?)
+pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+    session::run(settings::parse(arguments)?)?;
+    Ok(ExitCode::SUCCESS)
 }

@@ -1,0 +1,7 @@
+//! What `rescue watch` shows: [`sample`] looks at the machine, [`rates`] compares two looks, [`screen`] lays one screen
+//! out, [`line`](mod@line) says the same in one line.
+
+pub mod line;
+pub mod rates;
+pub mod sample;
+pub mod screen;
