@@ -1,7 +1,7 @@
 //! Who is at work here: the files in `/run/lifeboat/sessions`, with what `/proc` knows of each. A hold and a shell on the
 //! console are among them.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use init::status::HOLD_PATH;
 use serde::Serialize;
@@ -136,7 +136,7 @@ fn processes(proc: &Path) -> Vec<Process> {
     ids.filter_map(|id| process(&proc.join(id.to_string()), id)).collect()
 }
 
-fn process(folder: &PathBuf, id: u32) -> Option<Process> {
+fn process(folder: &Path, id: u32) -> Option<Process> {
     let stat = std::fs::read_to_string(folder.join("stat")).ok()?;
     // proc_pid_stat(5): the name is in parentheses, and may have some itself.
     let (_, fields) = stat.rsplit_once(')')?;

@@ -3,12 +3,11 @@
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
 
-use super::Usage;
+use super::{Exit, Usage};
 use crate::kernel_log::KMSG_PATH;
 use crate::log::reader::Reader;
 use crate::log::record::{Level, Record};
@@ -62,7 +61,7 @@ struct Options {
 }
 
 /// Prints the log.
-pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let options = parse(arguments)?;
     let mut reader = Reader::open(options.kmsg.as_deref().unwrap_or(Path::new(KMSG_PATH)))?;
     match &options.output {
@@ -87,7 +86,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
     if let Some(hint) = pstore::hint(Path::new("/sys")) {
         eprintln!("rescue log: {hint}");
     }
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Options> {

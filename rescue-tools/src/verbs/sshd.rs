@@ -1,10 +1,10 @@
 //! `rescue sshd`: the SSH server.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::Exit;
 use crate::sshd::{listener, settings};
 
 /// What `rescue sshd --help` prints.
@@ -36,7 +36,7 @@ nothing.
 ";
 
 /// Runs the server until a signal ends it.
-pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     listener::run(settings::parse(arguments)?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

@@ -1,10 +1,10 @@
 //! `rescue sshd-session`: one connection of `rescue sshd`, in a process of its own.
 
 use std::ffi::OsString;
-use std::process::ExitCode;
 
 use anyhow::Result;
 
+use super::Exit;
 use crate::sshd::{session, settings};
 
 /// What `rescue sshd-session --help` prints.
@@ -16,7 +16,7 @@ standard input and a socket to itself as standard output.
 ";
 
 /// Serves the connection until it ends.
-pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     session::run(settings::parse(arguments)?)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }

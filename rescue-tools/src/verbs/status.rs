@@ -2,11 +2,11 @@
 
 use std::ffi::OsString;
 use std::io::{IsTerminal, Write};
-use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
 
+use super::Exit;
 use crate::run_dir::RunDir;
 use crate::status::{gather, text};
 
@@ -30,7 +30,7 @@ text.
 ";
 
 /// Prints the status.
-pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let mut json = false;
     let mut run = RunDir::default();
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -52,5 +52,5 @@ pub fn run(arguments: Vec<OsString>) -> Result<ExitCode> {
         text::render(&status, colour)
     };
     std::io::stdout().write_all(output.as_bytes()).context("writing to standard output")?;
-    Ok(ExitCode::SUCCESS)
+    Ok(Exit::Done)
 }
