@@ -5,6 +5,7 @@
 //! [`status`].
 
 pub mod confirm;
+pub mod console;
 pub mod disk;
 pub mod ending;
 pub mod hold;

@@ -12,6 +12,8 @@ use crate::status::{gather, text};
 
 /// Where root is at home.
 const HOME: &str = "/root";
+/// Where a login's programs are.
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// As login(1) and OpenSSH: with this file in the home folder there is no greeting.
 const HUSH_LOGIN: &str = "/root/.hushlogin";
 /// A client may set no more variables than this, …
@@ -81,7 +83,7 @@ pub fn environment(
     set("USER", "root".as_ref());
     set("LOGNAME", "root".as_ref());
     set("SHELL", settings.shell.as_os_str());
-    set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".as_ref());
+    set("PATH", PATH.as_ref());
     set("SSH_CLIENT", format!("{} {} {}", peer.0, peer.1, local.1).as_ref());
     set("SSH_CONNECTION", format!("{} {} {} {}", peer.0, peer.1, local.0, local.1).as_ref());
     if let Some(terminal) = terminal {

@@ -14,7 +14,7 @@ pub mod intake;
 pub mod listener;
 pub mod login;
 pub mod modes;
-mod oom;
+pub(crate) mod oom;
 pub mod program;
 pub mod protocol;
 pub mod session;

@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod console;
 pub mod r#continue;
 pub mod hold;
 pub mod log;
@@ -114,6 +115,12 @@ const VERBS: &[Verb] = &[
         help: sshd::HELP,
         run: sshd::run,
     },
+    Verb {
+        name: "console",
+        purpose: Some("shells on the console (PID 1 starts it)"),
+        help: console::HELP,
+        run: console::run,
+    },
     Verb { name: "sshd-session", purpose: None, help: sshd_session::HELP, run: sshd_session::run },
 ];
 
@@ -160,9 +167,30 @@ fn run_verb(verb: &Verb, arguments: Vec<OsString>) -> ExitCode {
     }
 }
 
+/// The book's page of all verbs.
+fn print_markdown() {
+    println!("# All verbs of `rescue`\n");
+    println!(
+        "Made by `rescue help --markdown`; a test compares. [rescue.md](rescue.md) tells more of some.\n"
+    );
+    println!("```text\n{}```\n", EXIT_CODES);
+    for verb in VERBS {
+        if let Some(purpose) = verb.purpose {
+            println!("* [`rescue {0}`](#rescue-{0}): {purpose}", verb.name);
+        }
+    }
+    for verb in VERBS.iter().filter(|verb| verb.purpose.is_some()) {
+        println!("\n## rescue {}\n\n```text\n{}```", verb.name, verb.help);
+    }
+}
+
 fn help(arguments: &[OsString]) -> ExitCode {
     if let Some(name) = arguments.first() {
         let name = name.to_string_lossy();
+        if name == "--markdown" {
+            print_markdown();
+            return ExitCode::SUCCESS;
+        }
         return match VERBS.iter().find(|verb| verb.name == name) {
             Some(verb) => {
                 print!("{}", verb.help);
