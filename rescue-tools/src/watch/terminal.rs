@@ -70,7 +70,7 @@ impl Terminal {
     pub fn draw(&mut self, rows: &[String], size: Size) -> std::io::Result<()> {
         let mut text = String::from(if self.drawn == Some(size) { "\x1b[H" } else { "\x1b[H\x1b[2J" });
         self.drawn = Some(size);
-        text.push_str(&rows.join("\x1b[K\r\n"));
+        text.push_str(&rows.join("\x1b[K\n"));
         text.push_str("\x1b[K");
         let mut stdout = std::io::stdout().lock();
         stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush())
@@ -85,7 +85,7 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if self.drawn.is_some() {
-            let _ = std::io::stdout().write_all(b"\r\n");
+            let _ = std::io::stdout().write_all(b"\n");
         }
         let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.before);
     }
