@@ -21,6 +21,7 @@ use super::login::{self, Ends};
 use super::oom::{self, SESSION};
 use super::program::Programs;
 use super::protocol;
+use super::russh_log;
 use super::sessions;
 use super::settings::Settings;
 
@@ -55,6 +56,7 @@ async fn serve(settings: Settings, socket: TcpStream, control: UnixStream, key: 
     let peer = stream.peer_addr().context("taking over a connection")?;
     let local = stream.local_addr().context("taking over a connection")?;
     let log = settings.log();
+    russh_log::pass_on(log.clone());
     let run = settings.run.clone();
     let programs = Arc::new(Programs::default());
     let connection = Connection::new(settings, Ends { peer, local }, control, programs.clone());
