@@ -167,3 +167,26 @@ fn the_banner_is_one_line_with_the_step() {
     let out = output(ssh.args(["root@127.0.0.1", "true"]));
     assert_eq!(text(&out.stderr), "Pi Lifeboat: step 4/9 network, waiting\r\n");
 }
+
+#[test]
+fn who_connects_often_waits() {
+    let server = Server::start();
+    // More than may come at once, each over before the next: they come one after the other, and none is refused.
+    let began = std::time::Instant::now();
+    for _ in 0..15 {
+        drop(half_open(server.address));
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_millis(400), "{:?}", began.elapsed());
+    // A stranger's process steps back, a login's does not.
+    let stranger = half_open(server.address);
+    let niceness = |id: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        // The 19th field, the third being the first behind the name.
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse::<i32>().unwrap()
+    };
+    until("only the stranger is here", || server.sessions().len() == 1);
+    until("it does not step back", || niceness(server.sessions()[0]) > niceness(server.child.id()));
+    let own = text(&server.exec("cut -d ' ' -f 19 /proc/$$/stat").stdout);
+    assert_eq!(own.trim().parse(), Ok(niceness(server.child.id())));
+    drop(stranger);
+}

@@ -17,6 +17,7 @@ use super::forward;
 use super::intake::{self, Intake, PROBE, WINDOW};
 use super::login::{self, Ends, Task, Wishes};
 use super::permissions::Permissions;
+use super::priority::Priority;
 use super::program::{self, Programs, Running, signal_of};
 use super::sessions;
 use super::settings::Settings;
@@ -37,6 +38,7 @@ pub struct Connection {
     /// To the listener: one byte when someone has logged in.
     control: UnixStream,
     programs: Arc<Programs>,
+    priority: Priority,
     channels: HashMap<ChannelId, Open>,
     /// A wrong user name is reported once.
     refused_user: bool,
@@ -77,7 +79,13 @@ impl Open {
 
 impl Connection {
     /// A connection at its begin.
-    pub fn new(settings: Settings, ends: Ends, control: UnixStream, programs: Arc<Programs>) -> Self {
+    pub fn new(
+        settings: Settings,
+        ends: Ends,
+        control: UnixStream,
+        programs: Arc<Programs>,
+        priority: Priority,
+    ) -> Self {
         let log = settings.log();
         let channels = HashMap::new();
         Connection {
@@ -86,6 +94,7 @@ impl Connection {
             ends,
             control,
             programs,
+            priority,
             channels,
             refused_user: false,
             key: String::new(),
@@ -221,6 +230,7 @@ impl Handler for Connection {
     }
 
     async fn auth_succeeded(&mut self, _: &mut Session) -> Result<(), russh::Error> {
+        self.priority.restore();
         self.log.say(format!(
             "{USER} logged in from {} with {}",
             self.ends.peer.ip().to_canonical(),
