@@ -49,7 +49,7 @@ impl Challenge {
         let signature = SshSig::from_pem(signature).map_err(|error| format!("it cannot be read: {error}"))?;
         let key = PublicKey::from(signature.public_key().clone());
         let fingerprint = key.fingerprint(Default::default()).to_string();
-        if !keys.contains(&key) {
+        if !may_log_in(&key, keys) {
             return Err(format!("the key {fingerprint} may not log in here"));
         }
         if signature.namespace() != NAMESPACE {
@@ -64,6 +64,14 @@ impl Challenge {
         let is_good = signed.iter().any(|text| key.verify(NAMESPACE, text.as_bytes(), &signature).is_ok());
         if is_good { Ok(fingerprint) } else { Err("it is not of this text".into()) }
     }
+}
+
+/// Whether `key` may log in from anywhere, to a shell on a terminal: a cable has no address for `from=`.
+fn may_log_in(key: &PublicKey, keys: &AuthorizedKeys) -> bool {
+    keys.keys.iter().filter(|known| known.key.key_data() == key.key_data()).any(|known| {
+        let (options, permissions) = (&known.options, &known.options.permissions);
+        !options.cert_authority && options.from.is_none() && permissions.command.is_none() && permissions.pty
+    })
 }
 
 #[cfg(test)]
@@ -123,6 +131,13 @@ mod tests {
             refused(Challenge { text: challenge.text.clone() }, &signature, &stranger)
                 .contains("may not log in")
         );
+        let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+        for options in ["from=\"10.0.0.0/8\"", "command=\"true\"", "restrict", "no-pty", "cert-authority"] {
+            let limited = AuthorizedKeys::parse(&format!("{options} {public}"));
+            assert_eq!(limited.keys.len(), 1, "{options}");
+            let again = Challenge { text: challenge.text.clone() };
+            assert!(refused(again, &signature, &limited).contains("may not log in"), "{options}");
+        }
         let file = sign(&challenge, &key, "file");
         assert!(refused(Challenge { text: challenge.text.clone() }, &file, &keys).contains("\"file\""));
         let cut = signature.get(..signature.len() / 2).unwrap();

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
@@ -35,6 +35,19 @@ pub enum Task {
     Command(Vec<u8>),
     /// The program at this path speaks SFTP on its standard input and output.
     Sftp(PathBuf),
+}
+
+impl Task {
+    /// What runs where `command` stands in the place of all, and what the client had asked for: `SSH_ORIGINAL_COMMAND`.
+    pub fn forced(self, command: Option<&str>) -> (Self, Option<OsString>) {
+        let Some(command) = command else { return (self, None) };
+        let original = match self {
+            Task::Shell => None,
+            Task::Command(line) => Some(OsString::from_vec(line)),
+            Task::Sftp(path) => Some(path.into_os_string()),
+        };
+        (Task::Command(command.into()), original)
+    }
 }
 
 /// The two ends of a connection.
