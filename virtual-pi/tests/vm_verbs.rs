@@ -188,9 +188,13 @@ fn a_power_off_is_in_order() {
         &machine,
         "mkfs.ext4 -q /dev/vda && mkdir /mnt/disk && mount /dev/vda /mnt/disk && echo kept > /mnt/disk/file",
     );
+    ssh_ok(&machine, "setsid sleep 1000 < /dev/null >> /dev/vda 2> /dev/null &");
     let plan = ssh_ok(&machine, "rescue poweroff --dry-run --json");
     let plan: Value = serde_json::from_str(&plan).unwrap();
-    assert_eq!(plan["in_the_way"][0]["device"], "/dev/vda", "{plan}");
+    let kinds: Vec<&Value> =
+        plan["in_the_way"].as_array().unwrap().iter().map(|obstacle| &obstacle["kind"]).collect();
+    assert_eq!(kinds, ["write", "mount"], "{plan}");
+    assert_eq!(plan["in_the_way"][0]["command"], "sleep 1000", "{plan}");
     let refused = ssh(&machine, "rescue poweroff");
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(refused.status.code() == Some(3) && said.contains("/dev/vda is mounted on /mnt/disk"), "{said}");
