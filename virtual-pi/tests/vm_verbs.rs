@@ -127,7 +127,9 @@ fn watch_in_a_window(machine: &Machine) {
     let rows = picture(&mut window);
     assert_eq!(rows.len(), 24, "{rows:#?}");
     let screen = rows.join("\n");
-    for part in ["hand-over: waiting", "rescue watch (you)", "hold by root from 10.0.2.2", "read", "Log"] {
+    for part in
+        ["hand-over: waiting", "rescue watch (you)", "hold by root from 10.0.2.2", "`rescue continue`", "Log"]
+    {
         assert!(screen.contains(part), "{part}:\n{screen}");
     }
     // It follows the window.

@@ -147,10 +147,12 @@ impl Page {
 
 /// Lines of at most `width` characters, broken at blanks where there are some. Control characters go: the values come
 /// from the network and from disks.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let clean: String =
         text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let indent: String = clean.chars().take_while(|character| *character == ' ').take(width / 2).collect();
+    // A window may have no room at all.
+    let width = width.max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut line = indent.clone();
     for word in clean.split_whitespace() {

@@ -11,7 +11,7 @@ use super::rates::Rates;
 use super::sample::{Counts, Sample};
 use crate::log::record::{Level, Record};
 use crate::people::Person;
-use crate::status::text::{remaining, state_word};
+use crate::status::text::{remaining, state_word, wrap};
 
 const BOLD: &str = "\x1b[1m";
 const RED: &str = "\x1b[31m";
@@ -22,9 +22,11 @@ const PLAIN: &str = "\x1b[0m";
 /// The column of the values.
 const INDENT: usize = 9;
 /// No more disks, interfaces or people are shown; a last line says how many more there are.
-const LIST: usize = 4;
+const LIST: usize = 3;
+/// A sentence has at most so many rows.
+const SENTENCE: usize = 2;
 /// At least so many rows are the log's, in a window of 24.
-const LOG_ROWS: usize = 6;
+const LOG_ROWS: usize = 4;
 
 /// The size of a window in characters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,8 +42,8 @@ pub fn draw(sample: &Sample, rates: &Rates, log: &[Record], size: Size, colour: 
     let mut rows = vec![title(sample)];
     rows.extend(boot(sample.boot.as_ref(), size.columns));
     rows.push(Row::field("Load", &load(sample)));
-    rows.extend(list("Disks", &traffic(&rates.disks, "read", "written")));
-    rows.extend(list("Network", &traffic(&rates.interfaces, "in", "out")));
+    rows.extend(list("Disks", &traffic(&sample.disks, &rates.disks, "read", "written")));
+    rows.extend(list("Network", &traffic(&sample.interfaces, &rates.interfaces, "in", "out")));
     rows.extend(list("People", &sample.people.iter().map(person).collect::<Vec<_>>()));
     let footer = 1;
     rows.truncate(size.rows.saturating_sub(LOG_ROWS.min(size.rows / 4) + footer));
@@ -79,7 +81,8 @@ fn boot(boot: Option<&BootStatus>, columns: usize) -> Vec<Row> {
         State::Started | State::Progress => "",
     };
     let step = format!("{}/{} {}: {}", boot.number, boot.total, boot.step, state_word(boot.state));
-    let mut rows = vec![Row::field("Goal", &boot.goal), Row { label: "Step".into(), text: step, paint }];
+    let mut rows = sentence("Goal", &boot.goal, "", columns);
+    rows.push(Row { label: "Step".into(), text: step, paint });
     if let Some(progress) = boot.progress {
         let figures = format!(
             " {} of {}, {}/s{}",
@@ -92,11 +95,24 @@ fn boot(boot: Option<&BootStatus>, columns: usize) -> Vec<Row> {
         rows.push(Row::field("", &format!("{}{figures}", bar(progress.bytes, progress.total, width))));
     }
     if let Some(error) = &boot.last_error {
-        let text = format!("{}: {}", error.step, error.error);
-        rows.push(Row { label: "Error".into(), text, paint: RED });
+        rows.extend(sentence("Error", &format!("{}: {}", error.step, error.error), RED, columns));
     }
-    rows.push(Row::field("Next", &boot.next));
+    rows.extend(sentence("Next", &boot.next, "", columns));
     rows
+}
+
+/// A sentence in a few rows; what they have no room for ends the last one, cut.
+fn sentence(label: &str, text: &str, paint: &'static str, columns: usize) -> Vec<Row> {
+    let mut lines = wrap(text, columns.saturating_sub(INDENT));
+    let rest = lines.split_off(lines.len().min(SENTENCE));
+    if let (Some(last), false) = (lines.last_mut(), rest.is_empty()) {
+        *last = format!("{last} {}", rest.join(" "));
+    }
+    let row = |(index, text): (usize, String)| {
+        let label = if index == 0 { label } else { " " };
+        Row { label: label.into(), text, paint }
+    };
+    lines.into_iter().enumerate().map(row).collect()
 }
 
 /// A bar of `width` characters between brackets; nothing where there is no room for a useful one.
@@ -122,12 +138,21 @@ fn load(sample: &Sample) -> String {
     )
 }
 
-fn traffic(rates: &BTreeMap<String, Counts>, input: &str, output: &str) -> Vec<String> {
-    let line = |(name, rate): (&String, &Counts)| {
-        let (one, other) = (format!("{}/s", human(rate.input)), format!("{}/s", human(rate.output)));
+/// All that there are; after the first look nothing is known of their rates.
+fn traffic(
+    all: &BTreeMap<String, Counts>,
+    rates: &BTreeMap<String, Counts>,
+    input: &str,
+    output: &str,
+) -> Vec<String> {
+    let line = |name: &String| {
+        let per_second = |figure: fn(&Counts) -> u64| {
+            rates.get(name).map_or("-".into(), |rate| format!("{}/s", human(figure(rate))))
+        };
+        let (one, other) = (per_second(|rate| rate.input), per_second(|rate| rate.output));
         format!("{name:<10} {one:>12} {input}  {other:>12} {output}")
     };
-    rates.iter().map(line).collect()
+    all.keys().map(line).collect()
 }
 
 fn list(label: &str, items: &[String]) -> Vec<Row> {
@@ -229,8 +254,8 @@ mod tests {
                 next: "fetch is running".into(),
             }),
             people: vec![person; 3],
-            disks: BTreeMap::new(),
-            interfaces: BTreeMap::new(),
+            disks: rates().disks,
+            interfaces: rates().interfaces,
         }
     }
 
@@ -262,6 +287,7 @@ mod tests {
             "Disks    mmcblk0",
             "35.0 MiB/s read",
             "rescue watch (you)",
+            "checked by its\n         signed manifest\n",
             "2.9 message 29",
         ] {
             assert!(screen.contains(part), "{part}:\n{screen}");
@@ -277,6 +303,7 @@ mod tests {
     fn a_machine_that_says_nothing_has_a_screen() {
         let mut quiet = sample("");
         (quiet.boot, quiet.people, quiet.temperature) = (None, Vec::new(), None);
+        quiet.disks.clear();
         let rows = draw(&quiet, &Rates::default(), &[], USUAL, false);
         assert!(
             rows.iter().any(|row| row.contains("not known")) && rows.iter().any(|row| row == "People   none")
