@@ -5,6 +5,8 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 
 const STANDARD: &str = include_str!("../profiles/standard.toml");
+/// The standard profile and more programs.
+const FULL: &str = concat!(include_str!("../profiles/standard.toml"), include_str!("../profiles/full.toml"));
 const MINIMAL: &str = include_str!("../profiles/minimal.toml");
 
 /// What a profile decides. All keys are required: a profile is whole.
@@ -65,8 +67,9 @@ pub struct Boot {
 pub fn named(name: &str) -> Result<Profile> {
     let text = match name {
         "standard" => STANDARD,
+        "full" => FULL,
         "minimal" => MINIMAL,
-        _ => bail!("profile {name:?} does not exist: there are \"standard\" and \"minimal\""),
+        _ => bail!("profile {name:?} does not exist: there are \"standard\", \"full\" and \"minimal\""),
     };
     config::parse(&format!("profiles/{name}.toml"), text)
 }
@@ -79,6 +82,12 @@ mod tests {
     fn the_embedded_profiles_parse() {
         assert!(named("standard").unwrap().tools.len() > 10);
         assert!(named("minimal").unwrap().tools.is_empty());
+        // No package twice: an image.toml's entry for a package takes the place of one.
+        let mut packages: Vec<String> =
+            named("full").unwrap().tools.into_iter().map(|tool| tool.package).collect();
+        assert!(packages.len() > named("standard").unwrap().tools.len() + 20);
+        packages.sort();
+        assert!(packages.windows(2).all(|pair| pair[0] != pair[1]), "{packages:?}");
     }
 
     #[test]

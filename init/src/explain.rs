@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use crate::cmdline::CommandLine;
 use crate::ip::Method;
-use crate::plan::{Goal, Plan};
+use crate::plan::{Console, Goal, Hold, Plan};
 use crate::steps;
 
 /// The explanation, and whether every word was understood.
@@ -35,8 +35,10 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
             writeln!(text, "  kept free for the OS: {}", boot.floor)?;
             let arguments = boot.init_arguments.iter().map(|word| format!(" {word}")).collect::<String>();
             writeln!(text, "  then: exec {}{arguments}", boot.init)?;
-            if boot.hold {
-                writeln!(text, "  but: stays before the hand-over")?;
+            match boot.hold {
+                None => {}
+                Some(Hold::BeforeRoot) => writeln!(text, "  but: is held before anything is fetched")?,
+                Some(Hold::BeforeHandOver) => writeln!(text, "  but: is held before the hand-over")?,
             }
         }
     }
@@ -50,6 +52,11 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
             writeln!(text, "a failed boot: starts anew after {seconds} s with neither progress nor a login")?;
         }
         None => {}
+    }
+    match plan.console {
+        Console::Key => {}
+        Console::Open => writeln!(text, "console: a shell for whoever asks")?,
+        Console::Off => writeln!(text, "console: no shell")?,
     }
     for (step, times) in &plan.fail {
         writeln!(text, "test: {step} fails {times} times")?;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub reboot_after: Option<u64>,
     /// Whether the hardware watchdog is fed.
     pub watchdog: bool,
+    /// Who gets a shell on the console.
+    pub console: Console,
     /// Steps that are made to fail, and how often: a test's tool (`lifeboat.fail=fetch:2`).
     pub fail: Vec<(String, u32)>,
     /// Words that could not be understood. A boot with one goes to the rescue: guessing is not for a machine out of
@@ -54,8 +56,41 @@ pub struct RamBoot {
     pub init: String,
     /// Its arguments: what stands behind `--`.
     pub init_arguments: Vec<String>,
-    /// Whether the boot stops before the hand-over (`rd.break`).
-    pub hold: bool,
+    /// Where the boot is held until `rescue continue` (`rd.break`).
+    pub hold: Option<Hold>,
+}
+
+/// Where a boot is held.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// Before anything is fetched: `rd.break=pre-mount` and dracut's earlier places.
+    BeforeRoot,
+    /// Before the hand-over, with the root mounted: `rd.break` and dracut's later places.
+    BeforeHandOver,
+}
+
+impl Hold {
+    /// Reads the value of `rd.break`: dracut's places (dracut.cmdline(7)).
+    fn parse(place: &str) -> Result<Self, String> {
+        match place {
+            "cmdline" | "pre-udev" | "pre-trigger" | "initqueue" | "pre-mount" => Ok(Hold::BeforeRoot),
+            "" | "mount" | "pre-pivot" | "cleanup" => Ok(Hold::BeforeHandOver),
+            _ => Err("dracut's places are known: pre-mount, pre-pivot and the like".into()),
+        }
+    }
+}
+
+/// Who gets a shell on the console.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Console {
+    /// Who holds a key that may log in by SSH. A passphrase that is typed by SSH must not be in reach of whoever has a
+    /// serial cable.
+    #[default]
+    Key,
+    /// Whoever asks.
+    Open,
+    /// Nobody.
+    Off,
 }
 
 /// How an image is checked.
@@ -93,7 +128,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// Our own parameters: name, form, meaning. `docs/kernel-parameters.md` lists the same (a test compares them).
-pub const PARAMETERS: [(&str, &str, &str); 9] = [
+pub const PARAMETERS: [(&str, &str, &str); 10] = [
     ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
     ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
     ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
@@ -105,6 +140,11 @@ pub const PARAMETERS: [(&str, &str, &str); 9] = [
         "start anew after so long with neither progress nor a login; 0: never",
     ),
     ("lifeboat.watchdog", "on|off", "feed the hardware watchdog (default on)"),
+    (
+        "lifeboat.console",
+        "key|open|off",
+        "who gets a shell on the console: holders of an SSH key (default), whoever asks, or nobody",
+    ),
     ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
     ("lifeboat.hold", "", "stop before the hand-over, as rd.break does"),
 ];
@@ -123,6 +163,7 @@ impl Plan {
             server: None,
             reboot_after: None,
             watchdog: true,
+            console: Console::default(),
             fail: Vec::new(),
             problems,
         };
@@ -143,7 +184,8 @@ impl Plan {
         let value = word.value.as_deref().unwrap_or("");
         match word.name.as_str() {
             "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
-            "rd.break" | "lifeboat.hold" => ram_boot.hold = true,
+            "rd.break" => ram_boot.hold = Some(Hold::parse(value)?),
+            "lifeboat.hold" => ram_boot.hold = Some(Hold::BeforeHandOver),
             "lifeboat.rescue" => ram_boot.rescue = true,
             "lifeboat.sha256" => {
                 ram_boot.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
@@ -161,6 +203,14 @@ impl Plan {
                     _ => return Err("it is on or off".into()),
                 }
             }
+            "lifeboat.console" => {
+                self.console = match value {
+                    "key" => Console::Key,
+                    "open" => Console::Open,
+                    "off" => Console::Off,
+                    _ => return Err("it is key, open or off".into()),
+                }
+            }
             "lifeboat.fail" => self.fail.push(fail(value)?),
             name if name.starts_with("lifeboat.") => {
                 return Err(format!("no such parameter; there are {}", parameter_names()));
@@ -174,7 +224,7 @@ impl Plan {
 #[derive(Default)]
 struct RamBootWords {
     rescue: bool,
-    hold: bool,
+    hold: Option<Hold>,
     sha256: Option<[u8; 32]>,
     overlay: Option<Size>,
     floor: Option<Size>,
@@ -276,8 +326,21 @@ mod tests {
         let Goal::RamBoot(ram_boot) = plan.goal else { panic!("{:?}", plan.goal) };
         assert_eq!(ram_boot.trust, Trust::Signed);
         assert_eq!(ram_boot.overlay, Some(Size::Percent(50)));
-        assert_eq!((ram_boot.init.as_str(), ram_boot.hold), ("/bin/sh", true));
+        assert_eq!((ram_boot.init.as_str(), ram_boot.hold), ("/bin/sh", Some(Hold::BeforeHandOver)));
         assert_eq!(ram_boot.init_arguments, ["-x"]);
+    }
+
+    #[test]
+    fn a_boot_is_held_where_dracut_would() {
+        for (words, hold) in [
+            ("quiet", None),
+            ("lifeboat.hold", Some(Hold::BeforeHandOver)),
+            ("rd.break=pre-pivot", Some(Hold::BeforeHandOver)),
+            ("rd.break=pre-mount", Some(Hold::BeforeRoot)),
+        ] {
+            let plan = plan(&format!("root=live:http://a/b.squashfs {words}"));
+            assert!(matches!(&plan.goal, Goal::RamBoot(boot) if boot.hold == hold), "{words}: {plan:?}");
+        }
     }
 
     #[test]
@@ -300,6 +363,8 @@ mod tests {
             "lifeboat.server=ftp://a",
             "lifeboat.reboot_after=soon",
             "lifeboat.watchdog=maybe",
+            "rd.break=lunch",
+            "lifeboat.console=root",
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",

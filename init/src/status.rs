@@ -17,8 +17,20 @@ pub const MACHINE_PATH: &str = "/run/lifeboat/machine.json";
 pub const HOST_KEY_PATH: &str = "/run/lifeboat/ssh_host_ed25519_key";
 /// Its fingerprint, `SHA256:…` and a newline.
 pub const HOST_KEY_FINGERPRINT_PATH: &str = "/run/lifeboat/ssh_host_ed25519_key.fingerprint";
-/// One empty file for each logged-in session, named by the process id that serves it; gone when the session ends.
+/// One file for each logged-in session, named by the process id that serves it; gone when the session ends. As long as
+/// anything is here, the hand-over and the reboot timer wait.
 pub const SESSIONS_DIR: &str = "/run/lifeboat/sessions";
+/// Among the sessions, since it counts as one: the mark of `rescue hold` and of `rd.break`. One line says who and since
+/// when.
+pub const HOLD_PATH: &str = "/run/lifeboat/sessions/hold";
+/// Written by `rescue continue`, gone with the next `rescue hold`: the names of the [`SESSIONS_DIR`]'s files that the
+/// hand-over does not wait for, one in a line.
+pub const CONTINUE_PATH: &str = "/run/lifeboat/continue";
+/// There after a hand-over that failed, with the reason. Once it is gone, the boot tries again.
+pub const HAND_OVER_FAILED_PATH: &str = "/run/lifeboat/hand-over-failed";
+/// What `reboot(2)` is given as its argument when the machine starts anew, as systemd's `/run/systemd/reboot-param`: one
+/// line that the firmware's driver understands.
+pub const REBOOT_ARGUMENT_PATH: &str = "/run/lifeboat/reboot-argument";
 
 /// What this machine is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,9 +4,19 @@
 //! One file for each verb in [`verbs`]; the SSH server behind `rescue sshd` is [`sshd`], what `rescue status` knows is
 //! [`status`].
 
+pub mod confirm;
+pub mod console;
+pub mod disk;
+pub mod ending;
+pub mod hold;
 pub mod kernel_log;
+pub mod log;
+pub mod people;
+pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;
 pub mod sshd;
 pub mod status;
+pub mod tool;
 pub mod verbs;
+pub mod watch;

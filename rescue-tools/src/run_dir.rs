@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use init::status::{
-    BOOT_STATUS_PATH, HOST_KEY_FINGERPRINT_PATH, HOST_KEY_PATH, MACHINE_PATH, NETWORK_STATUS_PATH, RUN_DIR,
-    SESSIONS_DIR,
+    BOOT_STATUS_PATH, CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, HOST_KEY_FINGERPRINT_PATH,
+    HOST_KEY_PATH, MACHINE_PATH, NETWORK_STATUS_PATH, REBOOT_ARGUMENT_PATH, RUN_DIR, SESSIONS_DIR,
 };
 
 /// What PID 1 says to the people who are logged in when it hands over; without it the SSH server has its own words.
@@ -66,6 +66,26 @@ impl RunDir {
         self.place(GOODBYE_PATH)
     }
 
+    /// The mark that keeps the boot from going on.
+    pub fn hold(&self) -> PathBuf {
+        self.place(HOLD_PATH)
+    }
+
+    /// The mark that lets it go on, with the sessions that it does not wait for.
+    pub fn go_on(&self) -> PathBuf {
+        self.place(CONTINUE_PATH)
+    }
+
+    /// Why a hand-over failed.
+    pub fn hand_over_failed(&self) -> PathBuf {
+        self.place(HAND_OVER_FAILED_PATH)
+    }
+
+    /// What the firmware is told at the next start.
+    pub fn reboot_argument(&self) -> PathBuf {
+        self.place(REBOOT_ARGUMENT_PATH)
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         // Every path of the contract is below RUN_DIR: held by `paths_are_those_of_the_contract`.
         self.0.join(Path::new(path).strip_prefix(RUN_DIR).unwrap_or(Path::new(path)))
@@ -86,6 +106,10 @@ mod tests {
             (run.host_key(), HOST_KEY_PATH),
             (run.host_key_fingerprint(), HOST_KEY_FINGERPRINT_PATH),
             (run.sessions(), SESSIONS_DIR),
+            (run.hold(), HOLD_PATH),
+            (run.go_on(), CONTINUE_PATH),
+            (run.hand_over_failed(), HAND_OVER_FAILED_PATH),
+            (run.reboot_argument(), REBOOT_ARGUMENT_PATH),
             (run.goodbye(), GOODBYE_PATH),
         ] {
             assert_eq!(path, Path::new(contract));

@@ -50,7 +50,7 @@ fn other_keys_passwords_and_users_are_refused() {
     let refused = ssh(&["-o", &other], "root");
     assert_eq!(code(&refused), Some(255));
     assert!(text(&refused.stderr).contains("Permission denied (publickey)"), "{}", text(&refused.stderr));
-    assert!(server.log().contains("it is not in"), "{}", server.log());
+    assert!(server.log().contains("it is not in the file"), "{}", server.log());
 
     // The list in the refusal has no other method, so that no client asks for a password.
     let refused = ssh(&["-o", "PubkeyAuthentication=no"], "root");
@@ -72,10 +72,14 @@ fn other_keys_passwords_and_users_are_refused() {
 fn a_key_with_limits_that_we_cannot_hold_is_refused() {
     let mut server = Server::start();
     let key = std::fs::read_to_string(server.path("id.pub")).unwrap();
-    std::fs::write(server.path("authorized_keys"), format!("command=\"true\" {key}")).unwrap();
+    std::fs::write(server.path("authorized_keys"), format!("verify-required {key}")).unwrap();
     assert_eq!(code(&server.exec("true")), Some(255));
     server.restart();
-    assert!(server.log().contains("authorized_keys, line 1: the option \"command\""), "{}", server.log());
+    assert!(
+        server.log().contains("authorized_keys, line 1: the option \"verify-required\""),
+        "{}",
+        server.log()
+    );
     // A change of the file needs no restart.
     std::fs::write(server.path("authorized_keys"), format!("no-agent-forwarding {key}")).unwrap();
     assert_eq!(code(&server.exec("true")), Some(0));
@@ -98,7 +102,7 @@ fn rsa_keys_that_are_short_or_sign_with_sha1_are_refused() {
     assert_eq!(code(&server.exec("true")), Some(0));
     replace_key("rsa -b 1024");
     assert_eq!(code(&server.exec("true")), Some(255));
-    assert!(server.log().contains("it is not in"), "{}", server.log());
+    assert!(server.log().contains("it is not in the file"), "{}", server.log());
 }
 
 #[test]
@@ -162,4 +166,27 @@ fn the_banner_is_one_line_with_the_step() {
     ssh.args(server.options().into_iter().map(|option| option.replace("LogLevel=ERROR", "LogLevel=INFO")));
     let out = output(ssh.args(["root@127.0.0.1", "true"]));
     assert_eq!(text(&out.stderr), "Pi Lifeboat: step 4/9 network, waiting\r\n");
+}
+
+#[test]
+fn who_connects_often_waits() {
+    let server = Server::start();
+    // More than may come at once, each over before the next: they come one after the other, and none is refused.
+    let began = std::time::Instant::now();
+    for _ in 0..15 {
+        drop(half_open(server.address));
+    }
+    assert!(began.elapsed() >= std::time::Duration::from_millis(400), "{:?}", began.elapsed());
+    // A stranger's process steps back, a login's does not.
+    let stranger = half_open(server.address);
+    let niceness = |id: u32| {
+        let stat = std::fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+        // The 19th field, the third being the first behind the name.
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().parse::<i32>().unwrap()
+    };
+    until("only the stranger is here", || server.sessions().len() == 1);
+    until("it does not step back", || niceness(server.sessions()[0]) > niceness(server.child.id()));
+    let own = text(&server.exec("cut -d ' ' -f 19 /proc/$$/stat").stdout);
+    assert_eq!(own.trim().parse(), Ok(niceness(server.child.id())));
+    drop(stranger);
 }

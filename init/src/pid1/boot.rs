@@ -194,6 +194,9 @@ pub fn run() -> ! {
 
 /// Goes through the list once. Where it succeeds it does not come back.
 fn ram_boot(boot: &mut Boot, total: usize, wait: Duration) {
+    if let Err(error) = steps::hand_over::wait_before_root(boot, COMMON.len() + 1, total) {
+        tracing::warn!("{error:#}: the boot is not held");
+    }
     for (step, number) in RAM_BOOT.iter().zip(COMMON.len() + 1..) {
         if let Err(error) = step.take(boot, number, total) {
             let next = format!("{} (in {} s; SSH is up meanwhile)", step.on_failure, wait.as_secs());

@@ -22,9 +22,7 @@ use rustix::fs::{Mode, OFlags};
 use super::control::Destination;
 use super::supervisor::End;
 use super::{mounts, systemd, usr};
-
-/// There after a hand-over that failed, with the reason.
-pub const FAILED_PATH: &str = "/run/lifeboat/hand-over-failed";
+use crate::status::{HAND_OVER_FAILED_PATH, REBOOT_ARGUMENT_PATH};
 
 /// How long children have to end by themselves. SSH sessions are told why.
 const GRACE: Duration = Duration::from_secs(2);
@@ -38,7 +36,7 @@ pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
     stop_children();
     let Err(error) = leave(destination, began_us);
     // The boot must not try the same again and again: each try ends every SSH session.
-    let _ = std::fs::write(FAILED_PATH, format!("{error:#}"));
+    let _ = std::fs::write(HAND_OVER_FAILED_PATH, format!("{error:#}"));
     error
 }
 
@@ -172,6 +170,9 @@ pub fn end_machine(how: End, mut alive: impl FnMut()) {
         }
         Err(_) => flush(),
     }
+    if how == End::Reboot {
+        reboot_with_argument();
+    }
     let mode = match how {
         End::Reboot => RebootMode::RB_AUTOBOOT,
         End::PowerOff => RebootMode::RB_POWER_OFF,
@@ -179,4 +180,20 @@ pub fn end_machine(how: End, mut alive: impl FnMut()) {
     };
     let Err(error) = reboot(mode);
     tracing::error!("{how:?}: {error}");
+}
+
+/// Starts the machine anew with what [`REBOOT_ARGUMENT_PATH`] has for the firmware's driver. Comes back when there is no
+/// such thing, or the kernel refuses it.
+fn reboot_with_argument() {
+    use nix::libc;
+    let Ok(argument) = std::fs::read_to_string(REBOOT_ARGUMENT_PATH) else { return };
+    let Ok(argument) = CString::new(argument.trim()) else { return };
+    tracing::warn!("reboot argument: {argument:?}");
+    // SAFETY: reboot(2) reads the argument, which is a string with its NUL and lives until the call is over.
+    #[allow(unsafe_code, reason = "neither nix nor rustix has LINUX_REBOOT_CMD_RESTART2")]
+    unsafe {
+        let (one, two) = (libc::LINUX_REBOOT_MAGIC1, libc::LINUX_REBOOT_MAGIC2);
+        libc::syscall(libc::SYS_reboot, one, two, libc::LINUX_REBOOT_CMD_RESTART2, argument.as_ptr());
+    }
+    tracing::error!("rebooting with this argument: {}", Errno::last());
 }

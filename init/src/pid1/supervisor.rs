@@ -26,11 +26,12 @@ struct Service {
     first: bool,
 }
 
-const SERVICES: [Service; 4] = [
+const SERVICES: [Service; 5] = [
     Service { name: "boot", argv: &["/init", "boot"], first: true },
     Service { name: "devices", argv: &["/init", "devices"], first: false },
     Service { name: "network", argv: &["/init", "network"], first: false },
     Service { name: "sshd", argv: &["/rescue", "sshd"], first: false },
+    Service { name: "console", argv: &["/rescue", "console"], first: false },
 ];
 
 /// A child is started again at once, then after 1, 2, 4 … seconds, at most this many.

@@ -1,11 +1,14 @@
 //! Who gets a process: at most so many connections, and few of them from people who have not logged in, so that
-//! clients that connect and wait cannot keep anyone out.
+//! clients that connect and wait cannot keep anyone out. Who connects often waits ([`Rate`]).
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
+
+use super::rate::Rate;
 
 /// How many connections there are at most.
 pub const CONNECTIONS: usize = 32;
@@ -17,6 +20,7 @@ pub const UNAUTHENTICATED: usize = 10;
 pub struct Admission {
     next: u64,
     connections: BTreeMap<u64, Entry>,
+    rate: Rate,
 }
 
 #[derive(Debug)]
@@ -39,6 +43,8 @@ enum State {
 pub struct Ticket {
     /// Its number.
     pub number: u64,
+    /// How long it has to wait until it is served.
+    pub wait: Duration,
     /// Notified when it has to make room for another.
     pub leave: Arc<Notify>,
 }
@@ -59,7 +65,7 @@ impl Admission {
         let leave = Arc::new(Notify::new());
         let entry = Entry { from, state: State::Unauthenticated, leave: leave.clone() };
         self.connections.insert(number, entry);
-        Some(Ticket { number, leave })
+        Some(Ticket { number, wait: self.rate.wait(from, Instant::now()), leave })
     }
 
     /// The connection has logged in.

@@ -1,28 +1,38 @@
-//! `authorized_keys`: who may log in. The format is that of sshd(8). A line with an option that we do not enforce is
-//! refused as a whole: a key that was meant to be limited must not log in without its limits.
+//! `authorized_keys`: who may log in, and what they may do. The format is that of sshd(8); a line that has something
+//! wrong is refused as a whole.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use russh::keys::ssh_key::{Algorithm, PublicKey};
+use russh::keys::Certificate;
+use russh::keys::ssh_key::PublicKey;
+use russh::keys::ssh_key::public::KeyData;
+
+use super::certificate;
+use super::key_options::KeyOptions;
+use super::key_strength;
+use super::permissions::Permissions;
 
 /// No longer file is read.
 const LIMIT: u64 = 1 << 20;
 
-/// Bits of the shortest RSA key.
-const RSA_LEAST: u32 = 2048;
-
-/// Options that forbid what this server never does, so that they hold by themselves.
-const HELD_ANYWAY: [&str; 4] =
-    ["no-agent-forwarding", "no-port-forwarding", "no-user-rc", "no-x11-forwarding"];
-
 /// The keys of a file.
 #[derive(Debug, Default)]
 pub struct AuthorizedKeys {
-    /// Those that may log in.
-    pub keys: Vec<PublicKey>,
+    /// Those that may log in, and those that sign certificates.
+    pub keys: Vec<AuthorizedKey>,
     /// The lines that were refused.
     pub refused: Vec<Refused>,
+}
+
+/// A line with a key.
+#[derive(Debug)]
+pub struct AuthorizedKey {
+    /// The key.
+    pub key: PublicKey,
+    /// What stands before it.
+    pub options: KeyOptions,
 }
 
 /// A line that lets nobody in.
@@ -59,83 +69,106 @@ impl AuthorizedKeys {
         keys
     }
 
-    /// Whether `key` may log in.
-    pub fn contains(&self, key: &PublicKey) -> bool {
-        self.keys.iter().any(|known| known.key_data() == key.key_data())
+    /// What a login with `key` from `from` may do. As in sshd, the first line with the key that lets them in counts.
+    ///
+    /// # Errors
+    /// Why none does, for a human.
+    pub fn permissions(&self, key: &PublicKey, from: IpAddr) -> Result<Permissions, String> {
+        self.first(key.key_data(), false, from, "it", |options| Ok(options.permissions.clone()))
+    }
+
+    /// The same for a certificate: of the lines with `cert-authority`.
+    ///
+    /// # Errors
+    /// Why none lets them in, for a human.
+    pub fn certificate_permissions(
+        &self,
+        certificate: &Certificate,
+        user: &str,
+        from: IpAddr,
+    ) -> Result<Permissions, String> {
+        self.first(certificate.signature_key(), true, from, "its authority", |options| {
+            certificate::permissions(certificate, options, user, from)
+        })
+    }
+
+    /// Whether certificates may log in at all.
+    pub fn has_authorities(&self) -> bool {
+        self.keys.iter().any(|known| known.options.cert_authority)
+    }
+
+    fn first(
+        &self,
+        key: &KeyData,
+        authority: bool,
+        from: IpAddr,
+        subject: &str,
+        judge: impl Fn(&KeyOptions) -> Result<Permissions, String>,
+    ) -> Result<Permissions, String> {
+        let mut reason = format!("{subject} is not in the file");
+        let of_key =
+            |known: &&AuthorizedKey| known.key.key_data() == key && known.options.cert_authority == authority;
+        for known in self.keys.iter().filter(of_key) {
+            if known.options.from.as_ref().is_some_and(|list| !list.contains(from)) {
+                reason = format!("{subject} is in the file with a from= that does not have {from}");
+                continue;
+            }
+            match judge(&known.options) {
+                Ok(permissions) => return Ok(permissions),
+                Err(error) => reason = error,
+            }
+        }
+        Err(reason)
     }
 }
 
-fn parse_line(line: &str) -> Result<Option<PublicKey>, String> {
+fn parse_line(line: &str) -> Result<Option<AuthorizedKey>, String> {
     let line = line.trim();
     if line.is_empty() || line.starts_with('#') {
         return Ok(None);
     }
     let (first, rest) = split_word(line);
-    let key = if is_key_type(first) {
-        line
-    } else {
-        check_options(first)?;
-        rest
-    };
+    let (options, key) =
+        if is_key_type(first) { (KeyOptions::default(), line) } else { (KeyOptions::parse(first)?, rest) };
     let mut words = key.split_ascii_whitespace();
     let (Some(kind), Some(data)) = (words.next(), words.next()) else {
         return Err("this is no key: TYPE and BASE64 are expected, as in a .pub file".into());
     };
     let key = PublicKey::from_openssh(&format!("{kind} {data}"))
         .map_err(|error| format!("this is no {kind} key: {error}"))?;
-    match key.algorithm() {
-        Algorithm::Ed25519
-        | Algorithm::Ecdsa { .. }
-        | Algorithm::SkEd25519
-        | Algorithm::SkEcdsaSha2NistP256 => Ok(Some(key)),
-        Algorithm::Rsa { .. } => match key.key_data().rsa().map_or(0, |key| key.key_size()) {
-            RSA_LEAST.. => Ok(Some(key)),
-            bits => Err(format!("an RSA key of {bits} bits is too short: {RSA_LEAST} are the least")),
-        },
-        _ => Err(format!("keys of the type {kind} are not supported")),
-    }
+    key_strength::check(key.key_data())?;
+    Ok(Some(AuthorizedKey { key, options }))
 }
 
 fn is_key_type(word: &str) -> bool {
     ["ssh-", "ecdsa-", "sk-"].iter().any(|start| word.starts_with(start))
 }
 
-/// Splits `line` at the first blank outside of double quotes; `\"` is a quote inside of quotes.
+/// Splits `line` at the first blank outside of double quotes; `\"` is no quote, inside of quotes and outside.
 fn split_word(line: &str) -> (&str, &str) {
     let mut quoted = false;
-    let mut escaped = false;
+    let mut before = ' ';
     for (at, character) in line.char_indices() {
         match character {
             ' ' | '\t' if !quoted => return (line.get(..at).unwrap_or(line), line.get(at..).unwrap_or("")),
-            '"' if !escaped => quoted = !quoted,
+            '"' if before != '\\' => quoted = !quoted,
             _ => {}
         }
-        escaped = character == '\\' && !escaped;
+        before = character;
     }
     (line, "")
-}
-
-/// Every option must be one that holds anyway.
-fn check_options(options: &str) -> Result<(), String> {
-    for option in options.split(',') {
-        let name = option.split('=').next().unwrap_or(option);
-        if !HELD_ANYWAY.iter().any(|held| held.eq_ignore_ascii_case(name)) {
-            return Err(format!(
-                "the option {name:?} is not supported, and a key is not let in without its options"
-            ));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use russh::keys::ssh_key::Algorithm;
     use russh::keys::{PrivateKey, key::safe_rng};
 
     use super::*;
 
     const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE0n0WfVEFLFDUZfmJLt1zYqtxkKLgsbtw2gnQcTyJkE";
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
     fn reasons(text: &str) -> Vec<String> {
         let keys = AuthorizedKeys::parse(text);
@@ -144,29 +177,48 @@ mod tests {
     }
 
     #[test]
-    fn comments_blank_lines_and_held_options() {
+    fn comments_blank_lines_and_options() {
         let text = format!(
-            "# all\n\n  \t\n{KEY}\n{KEY} me @ home # 1\r\nno-port-forwarding,no-X11-forwarding {KEY} x\n"
+            "# all\n\n  \t\n{KEY}\n{KEY} me @ home # 1\r\ncommand=\"echo a b\",no-X11-forwarding {KEY} x\n"
         );
         let keys = AuthorizedKeys::parse(&text);
         assert_eq!((keys.keys.len(), keys.refused.len()), (3, 0), "{:?}", keys.refused);
-        assert!(keys.contains(&keys.keys[0]));
+        assert_eq!(keys.permissions(&keys.keys[0].key, HOME).unwrap(), Permissions::default());
+        assert_eq!(keys.keys[2].options.permissions.command.as_deref(), Some("echo a b"));
     }
 
     #[test]
     fn an_unknown_option_refuses_the_key_by_name() {
-        for option in [
-            "restrict",
-            "no-pty",
-            "command=\"echo \\\"a b\\\"\"",
-            "from=\"10.0.0.0/8,::1\"",
-            "cert-authority",
-        ] {
+        for option in ["environment=\"A=b c\"", "tunnel=\"1\"", "expiry-time=\"20300101\"", "command", "own"]
+        {
             let name = option.split('=').next().unwrap();
             let reasons = reasons(&format!("\n{option} {KEY}"));
             assert!(reasons[0].starts_with("2: ") && reasons[0].contains(name), "{reasons:?}");
         }
-        assert_eq!(reasons(&format!("no-user-rc,restrict {KEY}")).len(), 1);
+        assert_eq!(reasons(&format!("no-user-rc,own {KEY}")).len(), 1);
+    }
+
+    #[test]
+    fn the_first_line_that_lets_in_counts() {
+        let keys = AuthorizedKeys::parse(&format!(
+            "from=\"10.0.0.0/8\",command=\"a\" {KEY}\nno-pty {KEY}\ncommand=\"c\" {KEY}\n"
+        ));
+        let key = &keys.keys[0].key;
+        let inside = keys.permissions(key, [10, 1, 1, 1].into()).unwrap();
+        assert_eq!((inside.command.as_deref(), inside.pty), (Some("a"), true));
+        let outside = keys.permissions(key, HOME).unwrap();
+        assert_eq!((outside.command, outside.pty), (None, false));
+        let keys = AuthorizedKeys::parse(&format!("from=\"10.0.0.0/8\" {KEY}"));
+        let error = keys.permissions(&keys.keys[0].key, HOME).unwrap_err();
+        assert!(error.contains("from=") && error.contains("127.0.0.1"), "{error}");
+    }
+
+    #[test]
+    fn an_authority_does_not_log_in_itself() {
+        let keys = AuthorizedKeys::parse(&format!("cert-authority {KEY}"));
+        assert!(keys.has_authorities());
+        let error = keys.permissions(&keys.keys[0].key, HOME).unwrap_err();
+        assert!(error.contains("not in the file"), "{error}");
     }
 
     #[test]
@@ -194,15 +246,15 @@ mod tests {
             let public = key.public_key().to_openssh().unwrap();
             let (kind, data) = public.split_once(' ').unwrap();
             let keys = AuthorizedKeys::parse(&format!("{before}\n{blanks}{kind}{blanks}{data}{blanks}{comment}\n"));
-            prop_assert!(keys.contains(key.public_key()));
+            prop_assert!(keys.permissions(key.public_key(), HOME).is_ok());
         }
 
         #[test]
-        fn no_option_is_lost(option in "[a-z][a-z-]{0,20}(=\"[ -!#-~]{0,20}\")?") {
-            prop_assume!(!HELD_ANYWAY.contains(&option.as_str()));
-            prop_assume!(!is_key_type(&option) && !option.ends_with("\\\""));
+        fn no_option_is_lost(option in "[a-z][a-z-]{0,20}(=\"[ -!#-\\[\\]-~]{0,20}\")?") {
+            prop_assume!(!is_key_type(&option));
+            let parsed = KeyOptions::parse(&option);
             let keys = AuthorizedKeys::parse(&format!("{option} {KEY}"));
-            prop_assert!(keys.keys.is_empty(), "{:?}", keys);
+            prop_assert_eq!(keys.keys.first().map(|key| key.options.clone()), parsed.ok());
         }
     }
 }

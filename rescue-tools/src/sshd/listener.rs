@@ -150,6 +150,11 @@ impl Server {
     /// From a connection's process's start to its end.
     async fn attend(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> Result<()> {
         let mut ending = self.ending.subscribe();
+        tokio::select! {
+            () = sleep(ticket.wait) => {}
+            () = ticket.leave.notified() => return Ok(()),
+            () = ended(&mut ending) => return Ok(()),
+        }
         let (mut child, mut control) = self.start(stream)?;
         let id = child.id();
         let mut byte = [0; 1];

@@ -2,7 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::net::SocketAddr;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::settings::Settings;
@@ -12,6 +12,8 @@ use crate::status::{gather, text};
 
 /// Where root is at home.
 const HOME: &str = "/root";
+/// Where a login's programs are.
+pub const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
 /// As login(1) and OpenSSH: with this file in the home folder there is no greeting.
 const HUSH_LOGIN: &str = "/root/.hushlogin";
 /// A client may set no more variables than this, …
@@ -33,6 +35,19 @@ pub enum Task {
     Command(Vec<u8>),
     /// The program at this path speaks SFTP on its standard input and output.
     Sftp(PathBuf),
+}
+
+impl Task {
+    /// What runs where `command` stands in the place of all, and what the client had asked for: `SSH_ORIGINAL_COMMAND`.
+    pub fn forced(self, command: Option<&str>) -> (Self, Option<OsString>) {
+        let Some(command) = command else { return (self, None) };
+        let original = match self {
+            Task::Shell => None,
+            Task::Command(line) => Some(OsString::from_vec(line)),
+            Task::Sftp(path) => Some(path.into_os_string()),
+        };
+        (Task::Command(command.into()), original)
+    }
 }
 
 /// The two ends of a connection.
@@ -81,7 +96,7 @@ pub fn environment(
     set("USER", "root".as_ref());
     set("LOGNAME", "root".as_ref());
     set("SHELL", settings.shell.as_os_str());
-    set("PATH", "/usr/sbin:/usr/bin:/sbin:/bin".as_ref());
+    set("PATH", PATH.as_ref());
     set("SSH_CLIENT", format!("{} {} {}", peer.0, peer.1, local.1).as_ref());
     set("SSH_CONNECTION", format!("{} {} {} {}", peer.0, peer.1, local.0, local.1).as_ref());
     if let Some(terminal) = terminal {

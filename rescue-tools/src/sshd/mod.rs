@@ -3,20 +3,30 @@
 //! people who are logged in.
 //!
 //! The way of a connection: [`sockets`] → [`listener`] (is there room? [`admission`]) → [`session`], the process →
-//! [`connection`], who may log in ([`authorized_keys`]) and what they ask for → [`program`] on pipes or a
-//! [`terminal`], fed by [`intake`].
+//! [`connection`], who may log in ([`authorized_keys`]; each line's [`key_options`]; [`certificate`]s) and what they ask
+//! for, as far as their [`permissions`] go → [`program`] on pipes or a [`terminal`], fed by [`intake`], or a
+//! [`forward`]ed port.
 
+pub mod address_list;
 pub mod admission;
 pub mod authorized_keys;
+pub mod certificate;
 pub mod connection;
+pub mod forward;
 pub mod host_key;
 pub mod intake;
+pub mod key_options;
+pub mod key_strength;
 pub mod listener;
 pub mod login;
 pub mod modes;
-mod oom;
+pub(crate) mod oom;
+pub mod permissions;
+mod priority;
 pub mod program;
 pub mod protocol;
+pub mod rate;
+mod russh_log;
 pub mod session;
 pub mod sessions;
 pub mod settings;

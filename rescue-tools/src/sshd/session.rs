@@ -19,8 +19,10 @@ use super::connection::Connection;
 use super::host_key;
 use super::login::{self, Ends};
 use super::oom::{self, SESSION};
+use super::priority::Priority;
 use super::program::Programs;
 use super::protocol;
+use super::russh_log;
 use super::sessions;
 use super::settings::Settings;
 
@@ -55,9 +57,11 @@ async fn serve(settings: Settings, socket: TcpStream, control: UnixStream, key: 
     let peer = stream.peer_addr().context("taking over a connection")?;
     let local = stream.local_addr().context("taking over a connection")?;
     let log = settings.log();
+    russh_log::pass_on(log.clone());
     let run = settings.run.clone();
     let programs = Arc::new(Programs::default());
-    let connection = Connection::new(settings, Ends { peer, local }, control, programs.clone());
+    let ends = Ends { peer, local };
+    let connection = Connection::new(settings, ends, control, programs.clone(), Priority::lower());
     let mut session = tokio::select! {
         session = russh::server::run_stream(protocol::config(key), stream, connection) => match session {
             Ok(session) => session,

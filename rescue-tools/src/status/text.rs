@@ -73,7 +73,8 @@ fn boot_lines(page: &mut Page, boot: &BootStatus) {
     page.field("Next", &boot.next);
 }
 
-fn remaining(boot: &BootStatus) -> String {
+/// How long a transfer still takes, behind a comma; nothing where that is not known.
+pub fn remaining(boot: &BootStatus) -> String {
     let seconds = boot
         .progress
         .and_then(|progress| progress.total.saturating_sub(progress.bytes).checked_div(progress.rate));
@@ -146,10 +147,12 @@ impl Page {
 
 /// Lines of at most `width` characters, broken at blanks where there are some. Control characters go: the values come
 /// from the network and from disks.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let clean: String =
         text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let indent: String = clean.chars().take_while(|character| *character == ' ').take(width / 2).collect();
+    // A window may have no room at all.
+    let width = width.max(1);
     let mut lines: Vec<String> = Vec::new();
     let mut line = indent.clone();
     for word in clean.split_whitespace() {

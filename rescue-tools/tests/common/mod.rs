@@ -137,7 +137,7 @@ fn serve(folder: &Path, address: SocketAddr) -> (Child, String) {
     (child, line.trim().to_string())
 }
 
-fn free_address() -> SocketAddr {
+pub(crate) fn free_address() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 
@@ -154,6 +154,9 @@ pub(crate) fn output(command: &mut Command) -> Output {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
         let package = match program.as_str() {
             "rsync" => "rsync",
+            "dbclient" | "dropbearconvert" => "dropbear-bin",
+            "plink" | "psftp" | "puttygen" => "putty-tools",
+            "ssh-audit" => "ssh-audit",
             _ => "openssh-client",
         };
         panic!("{program}: {error}: install the Debian package {package}")

@@ -1,42 +1,88 @@
 //! Step `hand-over`: asks PID 1 to leave for the OS. When that works, this process is ended by it.
 
+use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
-use crate::pid1::handover::FAILED_PATH;
-use crate::status::SESSIONS_DIR;
+use crate::plan::Hold;
+use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
 
 /// PID 1 ends this process first of all; when it has not after so long, it never will.
 const LIMIT: Duration = Duration::from_secs(30);
+/// How often the marks of people are looked at.
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
 
 /// Stays here after a hand-over that failed: another try would end every SSH session, and what is mounted is what a human
-/// wants to look at. The reboot timer runs.
+/// wants to look at. The reboot timer runs. `rescue continue` takes the file away, and the boot goes through its steps again.
 pub(crate) fn stay_if_failed(boot: &mut Boot, total: usize) {
-    let Ok(error) = std::fs::read_to_string(FAILED_PATH) else { return };
+    let Ok(error) = std::fs::read_to_string(HAND_OVER_FAILED_PATH) else { return };
     boot.announcer.started("hand-over", total, total);
-    let next = format!("it is not tried again: log in and look at {ROOT}, or reboot");
+    let next = format!(
+        "it is not tried again by itself: look at {ROOT} by SSH; `rescue continue` tries again, `rescue reboot` starts anew"
+    );
     boot.announcer.failed(&anyhow::anyhow!(error), None, &next);
-    super::rescue::park();
+    while Path::new(HAND_OVER_FAILED_PATH).exists() {
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
-/// Nobody's work is cut off: a hand-over ends every session.
-fn wait_for_humans(boot: &mut Boot) {
-    let logged_in = || std::fs::read_dir(SESSIONS_DIR).is_ok_and(|mut sessions| sessions.next().is_some());
-    while logged_in() {
-        boot.announcer.waiting("somebody is logged in: the OS is ready, and goes on when they log out");
-        std::thread::sleep(Duration::from_millis(500));
+/// `rd.break=pre-mount`: waits before anything is fetched.
+pub(crate) fn wait_before_root(boot: &mut Boot, number: usize, total: usize) -> Result<()> {
+    if boot.ram_boot()?.hold == Some(Hold::BeforeRoot) {
+        hold_from_the_start()?;
+        boot.announcer.started("manifest", number, total);
+        while let Some(next) = hold() {
+            boot.announcer.waiting(&next);
+            std::thread::sleep(LOOK_AGAIN);
+        }
     }
+    Ok(())
+}
+
+/// Whether somebody holds the boot, in words.
+fn hold() -> Option<String> {
+    let mark = std::fs::read_to_string(HOLD_PATH).ok()?;
+    let by = mark.lines().next().unwrap_or("somebody");
+    Some(format!("held by {by}: `rescue continue` lets it go on"))
+}
+
+/// Nobody's work is cut off: a hand-over ends every session. It waits for all that is in the sessions' folder, a hold
+/// among it, but what `rescue continue` excepted.
+fn wait_for_humans(boot: &mut Boot) {
+    while is_waited_for() {
+        let next = hold().unwrap_or_else(|| {
+            "somebody is logged in: the OS is ready, and goes on when they log out or type `rescue continue`".into()
+        });
+        boot.announcer.waiting(&next);
+        std::thread::sleep(LOOK_AGAIN);
+    }
+}
+
+fn is_waited_for() -> bool {
+    let excepted = std::fs::read_to_string(CONTINUE_PATH).unwrap_or_default();
+    let mut sessions = std::fs::read_dir(SESSIONS_DIR).into_iter().flatten().flatten();
+    sessions.any(|session| !excepted.lines().any(|name| session.file_name() == name))
+}
+
+/// `rd.break`: a hold from the start. Not again once somebody said `rescue continue`, also when this process was started
+/// again.
+fn hold_from_the_start() -> Result<()> {
+    if Path::new(CONTINUE_PATH).exists() || Path::new(HOLD_PATH).exists() {
+        return Ok(());
+    }
+    let mark = std::fs::create_dir_all(SESSIONS_DIR)
+        .and_then(|()| std::fs::write(HOLD_PATH, "rd.break on the kernel command line\n"));
+    mark.with_context(|| format!("writing {HOLD_PATH}"))
 }
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
-    if ram_boot.hold {
-        boot.announcer.waiting("held before the hand-over by rd.break: look at /sysroot by SSH, then reboot");
-        super::rescue::park();
+    if ram_boot.hold == Some(Hold::BeforeHandOver) {
+        hold_from_the_start()?;
     }
     wait_for_humans(boot);
     control::send(&Message::HandOver(Destination {

@@ -20,7 +20,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     // A rescue that was asked for is no failure: it waits for its human. So does a boot that is to be held.
     let asked_for = match &boot.plan.goal {
         Goal::Rescue => boot.plan.problems.is_empty(),
-        Goal::RamBoot(ram_boot) => ram_boot.hold,
+        Goal::RamBoot(ram_boot) => ram_boot.hold.is_some(),
     };
     let reboot_after = match boot.plan.reboot_after {
         Some(seconds) => seconds,

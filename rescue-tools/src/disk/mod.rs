@@ -1,0 +1,9 @@
+//! Block devices: what there is, and the claim that everything needs which changes one.
+//!
+//! Looking never writes: nothing here assembles, activates, mounts or replays.
+
+pub mod inventory;
+pub mod lsblk;
+pub mod probe;
+pub mod target;
+pub mod usage;
