@@ -6,7 +6,10 @@
 
 pub mod confirm;
 pub mod disk;
+pub mod hangup;
+pub mod image;
 pub mod kernel_log;
+pub mod memory;
 pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;

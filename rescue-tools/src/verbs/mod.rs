@@ -3,6 +3,7 @@
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
+pub mod write;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -70,6 +71,12 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "write",
+        purpose: Some("write a disk anew from an image"),
+        help: write::HELP,
+        run: write::run,
     },
     Verb {
         name: "sshd",
