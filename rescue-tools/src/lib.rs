@@ -13,6 +13,7 @@ pub mod memory;
 pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;
+pub mod save;
 pub mod sshd;
 pub mod status;
 pub mod tool;

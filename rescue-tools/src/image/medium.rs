@@ -78,14 +78,17 @@ impl dyn Medium + '_ {
 pub struct DiskFile<'f> {
     file: &'f File,
     size: u64,
+    /// What addresses, lengths and places have to be multiples of, past the page cache.
+    sector: u64,
     direct: bool,
     can_punch: bool,
 }
 
 impl<'f> DiskFile<'f> {
-    /// Of `size` bytes.
-    pub fn new(file: &'f File, size: u64) -> Self {
-        let mut medium = DiskFile { file, size, direct: false, can_punch: true };
+    /// Of `size` bytes, in logical sectors of `sector` bytes.
+    pub fn new(file: &'f File, size: u64, sector: u32) -> Self {
+        let sector = u64::from(sector).clamp(512, ALIGNMENT as u64);
+        let mut medium = DiskFile { file, size, sector, direct: false, can_punch: true };
         medium.direct = medium.set_direct(true).is_ok();
         medium
     }
@@ -98,7 +101,7 @@ impl<'f> DiskFile<'f> {
 
     /// What is no whole number of sectors, or stands somewhere else in memory, goes by the page cache.
     fn fits(&self, address: usize, length: usize, at: u64) -> bool {
-        let fits = |number: u64| number.is_multiple_of(ALIGNMENT as u64);
+        let fits = |number: u64| number.is_multiple_of(self.sector);
         fits(address as u64) && fits(length as u64) && fits(at)
     }
 

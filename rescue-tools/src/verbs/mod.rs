@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod save;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
@@ -78,6 +79,7 @@ const VERBS: &[Verb] = &[
         help: write::HELP,
         run: write::run,
     },
+    Verb { name: "save", purpose: Some("image a disk, failing or not"), help: save::HELP, run: save::run },
     Verb {
         name: "sshd",
         purpose: Some("the SSH server (PID 1 starts it)"),

@@ -168,7 +168,7 @@ fn write_disk(options: &Options, target: Target, image: Image, progress: &Progre
     let began = Instant::now();
     let path = target.path().to_path_buf();
     let mut hashes = options.read_back.then(Hashes::default);
-    let mut medium = DiskFile::new(target.file(), target.size());
+    let mut medium = DiskFile::new(target.file(), target.size(), target.device().logical_sector);
     let written = image.write(&mut medium, hashes.as_mut(), progress);
     progress.end();
     let not_bootable = || {
@@ -180,7 +180,7 @@ fn write_disk(options: &Options, target: Target, image: Image, progress: &Progre
     let (Written { bytes, zeroes }, verified) = written.with_context(not_bootable)?;
     let seconds = began.elapsed().as_secs_f64();
     if let Some(hashes) = &hashes {
-        hashes.check(&mut medium, progress).or_else(|error| Err(error.context(unmake(&mut medium))))?;
+        hashes.check(&mut medium, progress).map_err(|error| error.context(unmake(&mut medium)))?;
     }
     if !options.partition {
         partitions::reread(target.file())?;

@@ -81,7 +81,7 @@ fn write(order: &Order, disk: &Path) -> Result<(Written, Verified, u32)> {
     let progress = Arc::new(Progress::new(true));
     let image = open(order, &progress)?;
     let file = OpenOptions::new().read(true).write(true).open(disk).unwrap();
-    let mut medium = DiskFile::new(&file, file.metadata().unwrap().len());
+    let mut medium = DiskFile::new(&file, file.metadata().unwrap().len(), 4096);
     image.fits(file.metadata().unwrap().len(), false)?;
     let mut hashes = Hashes::default();
     let (written, verified) = image.write(&mut medium, Some(&mut hashes), &progress)?;

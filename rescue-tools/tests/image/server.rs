@@ -5,29 +5,29 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 /// What it serves, and how.
-pub struct Site {
-    pub bytes: Vec<u8>,
-    pub etag: String,
+pub(crate) struct Site {
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) etag: String,
     /// After so many bytes of the file, the connection is cut; the first is taken away each time.
-    pub cuts: Vec<u64>,
+    pub(crate) cuts: Vec<u64>,
     /// Whether it knows Range.
-    pub ranges: bool,
+    pub(crate) ranges: bool,
     /// Whether it says how long the file is.
-    pub says_length: bool,
+    pub(crate) says_length: bool,
     /// Answers 503 so often before anything else.
-    pub busy: u32,
+    pub(crate) busy: u32,
     /// Bytes of the file that were sent.
-    pub sent: u64,
-    pub requests: Vec<String>,
+    pub(crate) sent: u64,
+    pub(crate) requests: Vec<String>,
 }
 
-pub struct Server {
-    pub port: u16,
-    pub site: Arc<Mutex<Site>>,
+pub(crate) struct Server {
+    pub(crate) port: u16,
+    pub(crate) site: Arc<Mutex<Site>>,
 }
 
 impl Server {
-    pub fn start(bytes: Vec<u8>) -> Self {
+    pub(crate) fn start(bytes: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let site = Arc::new(Mutex::new(Site {
@@ -50,7 +50,7 @@ impl Server {
         Server { port, site }
     }
 
-    pub fn url(&self, name: &str) -> String {
+    pub(crate) fn url(&self, name: &str) -> String {
         format!("http://127.0.0.1:{}/{name}", self.port)
     }
 }
