@@ -3,6 +3,7 @@
 use std::fs::File;
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use rustix::ioctl::{NoArg, Opcode, ioctl};
 
 /// `BLKRRPART`, `_IO(0x12, 95)` (linux/fs.h).
@@ -13,6 +14,10 @@ const BLKRRPART: Opcode = 0x125f;
 pub fn reread(disk: &File) -> Result<()> {
     // SAFETY: BLKRRPART takes no argument and touches no memory of ours.
     #[allow(unsafe_code, reason = "rustix has no function for it")]
-    unsafe { ioctl(disk, NoArg::<BLKRRPART>::new()) }
-        .context("having the kernel read the new partition table")
+    let read = unsafe { ioctl(disk, NoArg::<BLKRRPART>::new()) };
+    match read {
+        // A loop device without partitions, and the like.
+        Ok(()) | Err(Errno::INVAL) => Ok(()),
+        Err(error) => Err(error).context("having the kernel read the new partition table"),
+    }
 }

@@ -84,20 +84,24 @@ pub fn open(order: &Order, progress: &Arc<Progress>) -> Result<Image> {
 
     let mut plain = Decompressed::new(format, ahead, order.spare);
     let first = Chunk::read(&mut plain, Buffer::new(CHUNK))?;
-    let start = first.bytes().get(..LOOK).unwrap_or(first.bytes());
-    match Format::of(start).map_err(|error| refused(format!("in the {format} there is {error}")))? {
-        Format::Raw => {}
-        twice if format == Format::Raw => return Err(anyhow!("{twice} that begins with nothing")),
-        twice => {
-            return Err(refused(format!(
-                "in the {format} there is {twice}: {} is packed twice",
-                order.source
-            )));
-        }
+    if format != Format::Raw {
+        look_inside(&first, format, &order.source)?;
     }
-    ensure!(!first.bytes().is_empty(), refused(format!("in the {format} there is nothing")));
     let extent = extent(first.bytes());
     Ok(Image { plain, first, format, source_size, size, extent })
+}
+
+/// What was packed has to be an image too.
+fn look_inside(first: &Chunk, format: Format, source: &Place) -> Result<()> {
+    let start = first.bytes().get(..LOOK).unwrap_or(first.bytes());
+    ensure!(!start.is_empty(), refused(format!("in the {format} of {source} there is nothing")));
+    match Format::of(start) {
+        Ok(Format::Raw) => Ok(()),
+        Ok(twice) => {
+            Err(refused(format!("in the {format} of {source} there is {twice}: it is packed twice")))
+        }
+        Err(error) => Err(refused(format!("in the {format} of {source} there is {error}"))),
+    }
 }
 
 impl Image {
