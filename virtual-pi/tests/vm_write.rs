@@ -183,25 +183,9 @@ fn what_is_not_right_never_boots() {
     let machine = power_on(&server, &[vda.clone(), site.disk("vdb", 16 * MIB)]);
     ssh(&machine, "true");
     let url = |name: &str| server.url(name);
-
-    // Refused before anything is changed: no signature, too small, no such disk, a partition, nobody to say yes.
-    site.put(&server, "disk.img");
     let image = url("disk.img");
     let any = "--insecure-no-verify";
-    fails(&machine, &format!("rescue write --yes {image} /dev/vda"), 3, &["disk.img.minisig", "--sha256"]);
-    fails(
-        &machine,
-        &format!("rescue write --yes {any} {image} /dev/vdb"),
-        3,
-        &["too small", "25165824", "16777216"],
-    );
-    fails(&machine, &format!("rescue write --yes {any} {image} /dev/vdz"), 3, &["/dev/vdz", "/dev/vda"]);
-    fails(&machine, &format!("rescue write --yes --partition {any} {image} /dev/vda"), 3, &["whole disk"]);
-    fails(&machine, &format!("rescue write {any} {image} /dev/vda"), 3, &["--yes"]);
-    fails(&machine, &format!("rescue write {image}"), 2, &["SOURCE and DEV"]);
-    ssh_ok(&machine, &format!("rescue write --dry-run {any} {image} /dev/vda"));
-    let old: Vec<Vec<u8>> = [&vda, &site.path("vdb")].map(|disk| bytes(disk, 0, DISK)).into();
-    assert!(old.iter().flatten().all(|byte| *byte == b'o'), "the disks are as they were");
+    refused_before_anything_is_changed(&site, &server, &machine);
 
     // A wrong hash; a file that ends early; a signature of another file; too small, found out late.
     let wrong = format!("rescue write --yes --sha256 {} {image} /dev/vda", "0".repeat(64));
@@ -254,6 +238,26 @@ fn what_is_not_right_never_boots() {
     written(&machine, &format!("{image} /dev/vda"));
     assert!(ssh_ok(&machine, WHOLE).starts_with(&site.sha256));
     assert!(ssh_ok(&machine, "dmesg").contains("written and right"));
+}
+
+/// No signature, too small, no such disk, a partition, nobody to say yes.
+fn refused_before_anything_is_changed(site: &Site, server: &Server, machine: &Machine) {
+    site.put(server, "disk.img");
+    let (image, any) = (server.url("disk.img"), "--insecure-no-verify");
+    fails(machine, &format!("rescue write --yes {image} /dev/vda"), 3, &["disk.img.minisig", "--sha256"]);
+    fails(
+        machine,
+        &format!("rescue write --yes {any} {image} /dev/vdb"),
+        3,
+        &["too small", "25165824", "16777216"],
+    );
+    fails(machine, &format!("rescue write --yes {any} {image} /dev/vdz"), 3, &["/dev/vdz", "/dev/vda"]);
+    fails(machine, &format!("rescue write --yes --partition {any} {image} /dev/vda"), 3, &["whole disk"]);
+    fails(machine, &format!("rescue write {any} {image} /dev/vda"), 3, &["--yes"]);
+    fails(machine, &format!("rescue write {image}"), 2, &["SOURCE and DEV"]);
+    ssh_ok(machine, &format!("rescue write --dry-run {any} {image} /dev/vda"));
+    let old: Vec<Vec<u8>> = ["vda", "vdb"].map(|disk| bytes(&site.path(disk), 0, DISK)).into();
+    assert!(old.iter().flatten().all(|byte| *byte == b'o'), "the disks are as they were");
 }
 
 /// A download that is cut at 10, 50 and 99 percent goes on; one that is cut at 99 percent, with the power, leaves nothing
@@ -314,7 +318,9 @@ fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     let table = "0 10000 linear /dev/vda 0\\n10000 8 error\\n10008 9992 linear /dev/vda 10008\\n20000 1 error\\n20001 29151 linear /dev/vda 20001\\n";
     ssh_ok(
         &machine,
-        &format!("mkdir -p /mnt/to && mount /dev/vdb /mnt/to && printf '{table}' | dmsetup create bad"),
+        &format!(
+            "mkdir -p /mnt/to && mount /dev/vdb /mnt/to && printf '{table}' | DM_DISABLE_UDEV=1 dmsetup create bad"
+        ),
     );
 
     // As a stream: zeroes for what cannot be read, and nothing else.
@@ -349,7 +355,7 @@ fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     assert!(said.contains(&hash) && said.contains("4.5 KiB could not be read, in 2 places"), "{said}");
     ssh_ok(
         &machine,
-        "dmsetup suspend bad && echo '0 49152 linear /dev/vda 0' | dmsetup load bad && dmsetup resume bad",
+        "export DM_DISABLE_UDEV=1; dmsetup suspend bad && echo '0 49152 linear /dev/vda 0' | dmsetup load bad && dmsetup resume bad",
     );
     let report: Value = serde_json::from_str(&ssh_ok(&machine, &format!("{save} --json"))).unwrap();
     assert_eq!(

@@ -1,17 +1,15 @@
 //! A download that goes on where it broke: no byte is fetched twice (RFC 9110, Range and If-Range).
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use init::size::human;
-use reqwest::StatusCode;
-use reqwest::blocking::{Client, Response};
-use reqwest::header::{CONTENT_RANGE, ETAG, HeaderMap, HeaderValue, IF_RANGE, LAST_MODIFIED, RANGE};
 use url::Url;
 
-use super::http::{self, causes};
+use super::http::{self, Ask, Response};
 use super::progress::Progress;
 
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -21,14 +19,15 @@ pub const RETRIES: u32 = 20;
 
 /// A file being fetched.
 pub struct Download {
-    client: Client,
+    /// What fetches: [`init::answer`].
+    init: PathBuf,
     url: Url,
     response: Option<Response>,
     /// The place of the next byte.
     at: u64,
     size: Option<u64>,
     /// What says that the file is still the same one.
-    validator: Option<HeaderValue>,
+    validator: Option<String>,
     retries: Retries,
     progress: Arc<Progress>,
 }
@@ -73,11 +72,10 @@ impl Download {
     ///
     /// # Errors
     /// When the server has no such file, or is not reached in `retries` tries more.
-    pub fn open(url: Url, retries: u32, progress: Arc<Progress>) -> Result<Self> {
-        let client = http::client(&url)?;
+    pub fn open(init: PathBuf, url: Url, retries: u32, progress: Arc<Progress>) -> Result<Self> {
         let retries = Retries::new(retries);
         let mut download =
-            Download { client, url, response: None, at: 0, size: None, validator: None, retries, progress };
+            Download { init, url, response: None, at: 0, size: None, validator: None, retries, progress };
         download.connect()?;
         Ok(download)
     }
@@ -103,38 +101,34 @@ impl Download {
     }
 
     fn begin(&mut self) -> Result<Response, Stop> {
-        let response = self.send(HeaderMap::new())?;
-        if response.status() != StatusCode::OK {
-            return Err(self.status(response.status()));
+        let response = self.ask(Ask::default())?;
+        let answer = &response.answer;
+        if answer.status != 200 {
+            return Err(self.status(answer.status));
         }
-        let size = response.content_length();
-        if self.size.is_some() && self.size != size {
+        if self.size.is_some() && self.size != answer.length {
             return Err(Stop::Final(anyhow!("{}: the file has changed on the server", self.url)));
         }
-        self.size = size;
-        let header = |name| response.headers().get(name).cloned();
+        self.size = answer.length;
         // A weak tag says nothing about bytes (RFC 9110, 13.1.5).
-        let tag = header(ETAG).filter(|tag| !tag.as_bytes().starts_with(b"W/"));
-        self.validator = tag.or_else(|| header(LAST_MODIFIED));
+        let tag = answer.etag.clone().filter(|tag| !tag.starts_with("W/"));
+        self.validator = tag.or_else(|| answer.modified.clone());
         Ok(response)
     }
 
     fn resume(&mut self) -> Result<Response, Stop> {
-        let mut headers = HeaderMap::new();
-        let range = HeaderValue::try_from(format!("bytes={}-", self.at));
-        headers.insert(RANGE, range.map_err(|error| Stop::Final(error.into()))?);
-        headers.extend(self.validator.clone().map(|validator| (IF_RANGE, validator)));
-        let response = self.send(headers)?;
-        match response.status() {
-            StatusCode::PARTIAL_CONTENT => {}
-            StatusCode::OK | StatusCode::RANGE_NOT_SATISFIABLE => {
+        let response = self.ask(Ask { from: Some(self.at), if_range: self.validator.as_deref() })?;
+        match response.answer.status {
+            206 => {}
+            // 416: range not satisfiable.
+            200 | 416 => {
                 let why =
                     "the server gives no part of the file: it has changed there, or the server cannot resume";
                 return Err(Stop::Final(anyhow!("going on at {} of {}: {why}", human(self.at), self.url)));
             }
             status => return Err(self.status(status)),
         }
-        let given = response.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let given = response.answer.range.as_deref().unwrap_or("");
         if !fits(given, self.at, self.size) {
             let error = anyhow!(
                 "{}: asked for the bytes from {} on, the server gives {given:?}: has the file changed?",
@@ -148,28 +142,20 @@ impl Download {
         Ok(response)
     }
 
-    fn send(&self, headers: HeaderMap) -> Result<Response, Stop> {
-        let sent = self.client.get(self.url.clone()).headers(headers).send();
-        sent.map_err(|error| {
-            let broken = anyhow!("fetching {}: {}", self.url, causes(&error.without_url()));
-            Stop::Broken(broken)
-        })
+    fn ask(&self, ask: Ask<'_>) -> Result<Response, Stop> {
+        http::get(&self.init, &self.url, ask).map_err(Stop::Broken)
     }
 
-    fn status(&self, status: StatusCode) -> Stop {
+    /// A request that timed out (408), one too many (429) and a server in trouble (5xx) may go better next time.
+    fn status(&self, status: u16) -> Stop {
         let error = anyhow!("fetching {}: the server says {status}", self.url);
-        let passing = [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS];
-        if status.is_server_error() || passing.contains(&status) {
-            Stop::Broken(error)
-        } else {
-            Stop::Final(error)
-        }
+        if matches!(status, 408 | 429 | 500..) { Stop::Broken(error) } else { Stop::Final(error) }
     }
 
     /// Reads from the open response; an end before the end is an error.
     fn read_open(&mut self, into: &mut [u8]) -> Result<usize> {
         let response = self.response.as_mut().context("no connection")?;
-        let count = response.read(into).map_err(|error| anyhow!("{}", causes(&error)))?;
+        let count = response.read(into).map_err(|error| anyhow!("{error}"))?;
         match self.size {
             Some(size) if count == 0 && self.at < size => Err(anyhow!("the connection ended early")),
             _ => Ok(count),

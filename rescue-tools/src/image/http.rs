@@ -1,57 +1,107 @@
-//! The HTTP client: blocking, rustls with ring, names resolved from `/etc/resolv.conf` by its own resolver (a static
-//! program must not load the C library's).
+//! One HTTP request, by the device's one HTTP client: `init get` (`init::answer`). What a server sends is parsed in a
+//! process of its own.
 
-use std::io::Read;
-use std::time::Duration;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
 
-use anyhow::{Context, Result, ensure};
-use reqwest::StatusCode;
-use reqwest::blocking::Client;
+use anyhow::{Context, Result, anyhow, ensure};
+use init::answer::{ANSWER_LIMIT, Answer};
 use url::Url;
 
-/// A server that is silent for so long is asked again.
-const SILENCE: Duration = Duration::from_secs(20);
-const CONNECT: Duration = Duration::from_secs(10);
+/// What is kept of a complaint.
+const COMPLAINT_LIMIT: u64 = 4096;
 
-/// A client for this URL's scheme. Reading a bundle of a hundred CA certificates is left out where nothing needs it; then
-/// a redirect to https fails.
+/// A server's answer: its head, and its body to be read.
+pub struct Response {
+    /// The head.
+    pub answer: Answer,
+    child: Child,
+    body: BufReader<ChildStdout>,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ask<'a> {
+    /// The first byte that is wanted, if it is not the first of all.
+    pub from: Option<u64>,
+    /// `If-Range`.
+    pub if_range: Option<&'a str>,
+}
+
+/// Asks for `url` by the program `init`.
 ///
 /// # Errors
-/// When https is wanted and the image has no CA certificates.
-pub fn client(url: &Url) -> Result<Client> {
-    // A second installation in this process fails and changes nothing.
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = Client::builder()
-        .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
-        .connect_timeout(CONNECT)
-        .timeout(SILENCE)
-        .tcp_nodelay(true)
-        .http1_only()
-        .pool_max_idle_per_host(1);
-    let builder = if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) };
-    builder.build().context("making an HTTP client (are there CA certificates in the image?)")
+/// When no answer comes; a status that is an error is an answer.
+pub fn get(init: &Path, url: &Url, ask: Ask<'_>) -> Result<Response> {
+    let mut command = Command::new(init);
+    command.arg("get");
+    if let Some(from) = ask.from {
+        command.args(["--from", &from.to_string()]);
+    }
+    if let Some(validator) = ask.if_range {
+        command.args(["--if-range", validator]);
+    }
+    command.arg(url.as_str()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // The end of the session is not its end: see `hangup`.
+    let mut child = command
+        .process_group(0)
+        .spawn()
+        .with_context(|| format!("starting {} to fetch {url}", init.display()))?;
+    let stdout = child.stdout.take().context("talking to init get")?;
+    let mut response = Response { answer: Answer::default(), child, body: BufReader::new(stdout) };
+    let mut line = Vec::new();
+    let head = (&mut response.body).take(ANSWER_LIMIT as u64).read_until(b'\n', &mut line);
+    head.context("reading the answer's head")?;
+    if line.is_empty() {
+        return Err(anyhow!("fetching {url}: {}", response.complaint()));
+    }
+    response.answer = serde_json::from_slice(&line).context("reading the answer's head")?;
+    Ok(response)
 }
 
 /// A small file, whole.
 ///
 /// # Errors
 /// Any status but 200, or more than `limit` bytes.
-pub fn small_file(client: &Client, url: &Url, limit: usize) -> Result<Vec<u8>> {
-    let response = client.get(url.clone()).send().with_context(|| format!("asking for {url}"))?;
-    ensure!(response.status() == StatusCode::OK, "{url}: the server says {}", response.status());
+pub fn small_file(init: &Path, url: &Url, limit: usize) -> Result<Vec<u8>> {
+    let response = get(init, url, Ask::default())?;
+    ensure!(response.answer.status == 200, "{url}: the server says {}", response.answer.status);
     let mut bytes = Vec::new();
     response.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {url}"))?;
     ensure!(bytes.len() <= limit, "{url} has more than {limit} bytes");
     Ok(bytes)
 }
 
-/// An error's whole chain in one line: reqwest itself says only "error sending request".
-pub fn causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        text += &format!(": {cause}");
-        next = cause.source();
+impl Response {
+    /// Why it ended early.
+    fn complaint(&mut self) -> String {
+        let mut text = Vec::new();
+        let stderr =
+            self.child.stderr.as_mut().map(|stderr| stderr.take(COMPLAINT_LIMIT).read_to_end(&mut text));
+        let said = String::from_utf8_lossy(&text);
+        match said.trim() {
+            "" => format!("init get said nothing ({stderr:?})"),
+            said => said.strip_prefix("init: ").unwrap_or(said).to_string(),
+        }
     }
-    text
+}
+
+impl Read for Response {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        let count = self.body.read(into)?;
+        if count == 0 && !into.is_empty() && !self.child.wait()?.success() {
+            return Err(io::Error::other(self.complaint()));
+        }
+        Ok(count)
+    }
+}
+
+impl Drop for Response {
+    fn drop(&mut self) {
+        // It may hang on a server that says nothing.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
 }

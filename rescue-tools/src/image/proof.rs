@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use minisign_verify::{PublicKey, Signature};
-use url::Url;
 
 use super::http;
 use super::source::Place;
@@ -67,7 +66,7 @@ impl Wanted {
     ///
     /// # Errors
     /// When there is no signature, or none by a key that is trusted: a refusal.
-    pub fn get(&self, source: &Place, keys: &Keys) -> Result<Proof> {
+    pub fn get(&self, source: &Place, keys: &Keys, init: &Path) -> Result<Proof> {
         let place = match self {
             Wanted::Sha256(hash) => return Ok(Proof::Sha256(*hash)),
             Wanted::Unchecked => return Ok(Proof::Unchecked),
@@ -75,7 +74,7 @@ impl Wanted {
             Wanted::Minisign(None) => beside(source)?,
         };
         let keys = keys.read()?;
-        let text = read_signature(&place).map_err(|error| match self {
+        let text = read_signature(&place, init).map_err(|error| match self {
             Wanted::Minisign(None) => refused(format!("{error:#} ({HOW})")),
             _ => refused(format!("{error:#}")),
         })?;
@@ -112,9 +111,9 @@ fn beside(source: &Place) -> Result<Place> {
     }
 }
 
-fn read_signature(place: &Place) -> Result<String> {
+fn read_signature(place: &Place, init: &Path) -> Result<String> {
     let bytes = match place {
-        Place::Url(url) => fetch(url)?,
+        Place::Url(url) => http::small_file(init, url, SIGNATURE_LIMIT).context("fetching the signature")?,
         Place::File(path) => {
             let mut bytes = Vec::new();
             let file = File::open(path).with_context(|| format!("opening the signature {place}"))?;
@@ -125,10 +124,6 @@ fn read_signature(place: &Place) -> Result<String> {
         Place::Stdin => return Err(anyhow!("a signature cannot come by standard input")),
     };
     String::from_utf8(bytes).map_err(|_| anyhow!("{place} is no minisign signature"))
-}
-
-fn fetch(url: &Url) -> Result<Vec<u8>> {
-    http::small_file(&http::client(url)?, url, SIGNATURE_LIMIT).context("fetching the signature")
 }
 
 /// Whose signatures are trusted.

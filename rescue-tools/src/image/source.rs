@@ -4,7 +4,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read};
 use std::os::fd::AsFd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -69,12 +69,12 @@ impl Read for Source {
 }
 
 impl Source {
-    /// Opens it. A download tells `progress` of its troubles, and how much came again after a break.
+    /// Opens it; `init` fetches. A download tells `progress` of its troubles, and how much came again after a break.
     ///
     /// # Errors
     /// When it is not there.
-    pub fn open(place: &Place, retries: u32, progress: &Arc<Progress>) -> Result<Self> {
-        let (bytes, size) = open(place, retries, progress)?;
+    pub fn open(place: &Place, init: &Path, retries: u32, progress: &Arc<Progress>) -> Result<Self> {
+        let (bytes, size) = open(place, init, retries, progress)?;
         progress.begin("read", size);
         Ok(Source { bytes, size, progress: progress.clone() })
     }
@@ -82,11 +82,11 @@ impl Source {
 
 type Open = (Box<dyn Read + Send>, Option<u64>);
 
-fn open(place: &Place, retries: u32, progress: &Arc<Progress>) -> Result<Open> {
+fn open(place: &Place, init: &Path, retries: u32, progress: &Arc<Progress>) -> Result<Open> {
     {
         match place {
             Place::Url(url) => {
-                let download = Download::open(url.clone(), retries, progress.clone())?;
+                let download = Download::open(init.into(), url.clone(), retries, progress.clone())?;
                 let size = download.size();
                 Ok((Box::new(download), size))
             }

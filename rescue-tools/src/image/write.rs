@@ -9,6 +9,7 @@
 //! 5. For that, the disk gets its ends, the first MiB last.
 
 use std::io::Read;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
@@ -41,6 +42,8 @@ pub struct Order {
     pub wanted: Wanted,
     /// Whose signatures count.
     pub keys: Keys,
+    /// The program that fetches: [`init::answer`].
+    pub init: PathBuf,
     /// How often in a row a server is asked again.
     pub retries: u32,
     /// Memory that nobody uses, in bytes.
@@ -66,8 +69,8 @@ pub struct Image {
 /// # Errors
 /// When there is no proof to hold it against, no source, or it is no image.
 pub fn open(order: &Order, progress: &Arc<Progress>) -> Result<Image> {
-    let proof = order.wanted.get(&order.source, &order.keys)?;
-    let source = Source::open(&order.source, order.retries, progress)?;
+    let proof = order.wanted.get(&order.source, &order.keys, &order.init)?;
+    let source = Source::open(&order.source, &order.init, order.retries, progress)?;
     let source_size = source.size;
     let verifier = Verifier::new(Ahead::new(source)?, proof)?;
     let mut ahead = Ahead::new(verifier)?;

@@ -323,6 +323,13 @@ fn parse(arguments: Vec<OsString>) -> Result<Options> {
         return Err(Usage("one of --sha256, --minisign and --insecure-no-verify is enough".into()).into());
     }
     let wanted = wanted.pop().unwrap_or(Wanted::Minisign(None));
-    let order = Order { source: Place::parse(&source)?, wanted, keys, retries, spare: memory::available() };
+    let order = Order {
+        source: Place::parse(&source)?,
+        wanted,
+        keys,
+        init: init::answer::PROGRAM.into(),
+        retries,
+        spare: memory::available(),
+    };
     Ok(Options { order, device, partition, read_back, grow, yes, dry_run, json })
 }

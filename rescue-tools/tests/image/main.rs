@@ -33,7 +33,7 @@ const MIB: usize = 1 << 20;
 const OLD: u8 = 0xaa;
 const SIZE: usize = 24 * MIB;
 
-/// Ten MiB and a little: noise, text, zeroes.
+/// Six MiB and a little: noise, text, zeroes.
 fn image() -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut noise = || {
@@ -45,7 +45,7 @@ fn image() -> Vec<u8> {
         1 | 2 => b"some text that packs well\n"[at % 26],
         _ => 0,
     };
-    (0..10 * MIB + 777).map(byte).collect()
+    (0..6 * MIB + 777).map(byte).collect()
 }
 
 /// A folder with `disk`, a disk of [`SIZE`] that was in use.
@@ -71,9 +71,16 @@ fn packed(line: &str, bytes: &[u8]) -> Vec<u8> {
     output.stdout
 }
 
+/// The program that fetches, built beside us.
+fn init() -> PathBuf {
+    let path = Path::new(env!("CARGO_BIN_EXE_rescue")).with_file_name("init");
+    assert!(path.exists(), "{} is missing: cargo build -p init --features init/pid1", path.display());
+    path
+}
+
 fn order(source: Place) -> Order {
     let keys = Keys::Folder("/nowhere".into());
-    Order { source, wanted: Wanted::Unchecked, keys, retries: 3, spare: 1 << 30 }
+    Order { source, wanted: Wanted::Unchecked, keys, init: init(), retries: 3, spare: 1 << 30 }
 }
 
 /// Writes, as the verb does.
