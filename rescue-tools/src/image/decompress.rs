@@ -153,3 +153,43 @@ fn skip_zeroes(from: &mut impl BufRead) -> io::Result<bool> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        /// The packings themselves are held by `tests/image`, with the programs that make them.
+        #[test]
+        fn any_bytes_end_in_data_or_an_error(
+            format in 0..5_usize,
+            damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
+            noise in prop::collection::vec(any::<u8>(), 0..200),
+            cut: prop::sample::Index,
+        ) {
+            const PACKED: [(Format, &[u8]); 5] = [
+                (Format::Raw, b"as it is"),
+                (Format::Gzip, include_bytes!("fixtures/text.gz")),
+                (Format::Bzip2, include_bytes!("fixtures/text.bz2")),
+                (Format::Xz, include_bytes!("fixtures/text.xz")),
+                (Format::Zstd, include_bytes!("fixtures/text.zst")),
+            ];
+            let (format, packed) = PACKED[format];
+            let mut bytes = packed.to_vec();
+            for (place, byte) in damage {
+                let place = place.index(bytes.len());
+                bytes[place] = byte;
+            }
+            bytes.truncate(cut.index(bytes.len() * 4).max(1));
+            bytes.extend(noise);
+            let mut decompressed = Decompressed::new(format, &bytes[..], 64 << 20);
+            let mut out = Vec::new();
+            if (&mut decompressed).take(1 << 20).read_to_end(&mut out).is_err() {
+                // It stays an error.
+                prop_assert!(decompressed.read(&mut [0]).is_err() && decompressed.finish().is_err());
+            }
+        }
+    }
+}

@@ -33,7 +33,7 @@ const MIB: usize = 1 << 20;
 const OLD: u8 = 0xaa;
 const SIZE: usize = 24 * MIB;
 
-/// Six MiB and a little: noise, text, zeroes.
+/// Nine MiB and a little: noise, text, zeroes.
 fn image() -> Vec<u8> {
     let mut state = 0x9e37_79b9_u32;
     let mut noise = || {
@@ -45,7 +45,7 @@ fn image() -> Vec<u8> {
         1 | 2 => b"some text that packs well\n"[at % 26],
         _ => 0,
     };
-    (0..6 * MIB + 777).map(byte).collect()
+    (0..9 * MIB + 777).map(byte).collect()
 }
 
 /// A folder with `disk`, a disk of [`SIZE`] that was in use.
