@@ -291,6 +291,8 @@ fn a_cut_line_goes_on_and_a_power_cut_leaves_nothing_that_boots() {
     let received = received() - before;
     assert!(received < IMAGE + IMAGE * 8 / 100, "{received} bytes received for an image of {IMAGE}");
 
+    the_session_ends_and_the_download_goes_on(&machine, &proxy, &command);
+
     // Again, onto a disk with a partition table and other data; the line ends before the last bytes, then the power does.
     ssh_ok(&machine, "dd if=/dev/urandom of=/dev/vda bs=1M seek=2 count=20 conv=notrunc,fsync");
     let mark = proxy.passed();
@@ -306,6 +308,24 @@ fn a_cut_line_goes_on_and_a_power_cut_leaves_nothing_that_boots() {
     });
     machine.wait_for_end(LIMIT).unwrap();
     assert_not_bootable(&vda);
+}
+
+fn the_session_ends_and_the_download_goes_on(machine: &Machine, proxy: &Proxy, command: &str) {
+    ssh_ok(machine, "dmesg --clear");
+    let mark = proxy.passed();
+    let mut client = Command::new("ssh")
+        .args(ssh_options(machine))
+        .args(["root@127.0.0.1", command])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    wait_until("a third of it", || proxy.passed() > mark + IMAGE / 3);
+    client.kill().unwrap();
+    client.wait().unwrap();
+    assert!(proxy.passed() < mark + IMAGE, "half way");
+    wait_until("its end", || ssh_ok(machine, "dmesg").contains("/dev/vda: 24.0 MiB written and right"));
 }
 
 #[test]

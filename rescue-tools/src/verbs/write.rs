@@ -127,7 +127,10 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let target = Target::claim(&options.device, "write to")?;
     check_kind(target.device(), options.partition)?;
     let progress = Arc::new(Progress::new(options.json));
-    let image = write::open(&options.order, &progress)?;
+    let image = write::open(&options.order, &progress).map_err(|error| match Exit::of(&error) {
+        Exit::Failed => error.context("nothing was changed"),
+        _ => error,
+    })?;
     image.fits(target.size(), options.partition)?;
     let mut report = Report {
         format: 1,
