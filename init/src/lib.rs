@@ -4,6 +4,7 @@
 //! Without features this crate is the *contract*: plain types that the image builder and the boot server share
 //! with the device. The feature `pid1` adds the machinery, which nothing but the `init` binary uses.
 
+pub mod answer;
 pub mod cmdline;
 pub mod config;
 pub mod event;

@@ -26,6 +26,12 @@ impl KernelLog {
         KernelLog { path, name }
     }
 
+    /// Writes one line to the kernel's log alone: what is to outlive the session that sees it otherwise.
+    pub fn note(&self, message: impl AsRef<str>) {
+        let kmsg = OpenOptions::new().append(true).open(&self.path);
+        let _ = kmsg.and_then(|mut kmsg| kmsg.write_all(line(self.name, message.as_ref()).as_bytes()));
+    }
+
     /// Writes one line. Never fails: there is nobody to tell.
     pub fn say(&self, message: impl AsRef<str>) {
         let line = line(self.name, message.as_ref());

@@ -15,6 +15,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("btrfs", "btrfs-progs"),
     ("cryptsetup", "cryptsetup-bin"),
     ("debugfs", "e2fsprogs"),
+    ("ddrescue", "gddrescue"),
     ("dmesg", "util-linux"),
     ("dmsetup", "dmsetup"),
     ("dumpe2fs", "e2fsprogs"),
@@ -34,6 +35,7 @@ const PACKAGES: &[(&str, &str)] = &[
     ("xfs_db", "xfsprogs"),
     ("xfs_growfs", "xfsprogs"),
     ("xfs_repair", "xfsprogs"),
+    ("zstd", "zstd"),
 ];
 
 /// Where programs for root are, in case a PATH leaves them out.

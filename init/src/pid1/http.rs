@@ -107,7 +107,7 @@ pub fn range(client: &Client, url: &Url, start: u64, end: u64, total: u64) -> Re
 }
 
 /// An error's whole chain in one line: reqwest itself says only "error sending request".
-fn causes(error: &dyn std::error::Error) -> String {
+pub fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

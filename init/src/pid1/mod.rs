@@ -11,6 +11,7 @@ pub mod devices;
 pub mod dhcp;
 pub mod events;
 pub mod file;
+pub mod get;
 pub mod handover;
 pub mod http;
 pub mod image;

@@ -6,10 +6,12 @@ pub mod hold;
 pub mod log;
 pub mod poweroff;
 pub mod reboot;
+pub mod save;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
 pub mod watch;
+pub mod write;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -109,6 +111,13 @@ const VERBS: &[Verb] = &[
         help: poweroff::HELP,
         run: poweroff::run,
     },
+    Verb {
+        name: "write",
+        purpose: Some("write a disk anew from an image"),
+        help: write::HELP,
+        run: write::run,
+    },
+    Verb { name: "save", purpose: Some("image a disk, failing or not"), help: save::HELP, run: save::run },
     Verb {
         name: "sshd",
         purpose: Some("the SSH server (PID 1 starts it)"),
