@@ -6,7 +6,10 @@
 
 pub mod confirm;
 pub mod disk;
+pub mod fsck;
 pub mod kernel_log;
+pub mod mount;
+pub mod progress;
 pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;

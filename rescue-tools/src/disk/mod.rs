@@ -2,8 +2,11 @@
 //!
 //! Looking never writes: nothing here assembles, activates, mounts or replays.
 
+pub mod filesystem;
 pub mod inventory;
 pub mod lsblk;
 pub mod probe;
+pub mod system;
 pub mod target;
+pub mod traces;
 pub mod usage;

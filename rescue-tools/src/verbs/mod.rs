@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod fsck;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
@@ -70,6 +71,12 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "fsck",
+        purpose: Some("look at file systems, and repair them after a yes"),
+        help: fsck::HELP,
+        run: fsck::run,
     },
     Verb {
         name: "sshd",
