@@ -3,10 +3,11 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{lsblk, probe};
+use crate::refusal::refused;
 use crate::tool::Tool;
 
 /// Where the kernel tells of its devices.
@@ -147,7 +148,7 @@ impl Inventory {
     }
 
     /// The device that a person names: a path (links are followed), a kernel's name (`sda1`), or `UUID=`, `LABEL=`,
-    /// `PARTUUID=`, `PARTLABEL=` with a value. One that several devices have is an error.
+    /// `PARTUUID=`, `PARTLABEL=` with a value. One that none has, or several, is refused.
     pub fn named(&self, word: &str) -> Result<&Device> {
         if let Some((tag, value)) = word.split_once('=')
             && !word.starts_with('/')
@@ -159,16 +160,16 @@ impl Inventory {
         }
         let path = Path::new(word);
         let Ok(file) = std::fs::metadata(path) else {
-            bail!("there is no {word} ({})", self.choice());
+            return Err(refused(format!("there is no {word} ({})", self.choice())));
         };
         if !file.file_type().is_block_device() {
-            bail!("{word} is no block device ({})", self.choice());
+            return Err(refused(format!("{word} is no block device ({})", self.choice())));
         }
         let number = (rustix::fs::major(file.rdev()), rustix::fs::minor(file.rdev()));
         self.all()
             .into_iter()
             .find(|device| device.number == number)
-            .ok_or_else(|| anyhow!("{word} has no medium, or is a RAM disk"))
+            .ok_or_else(|| refused(format!("{word} has no medium, or is a RAM disk")))
     }
 
     fn tagged(&self, tag: &str, value: &str) -> Result<&Device> {
@@ -190,11 +191,11 @@ impl Inventory {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => Err(anyhow!("no device has {tag}={value} (`rescue disks` shows what there is)")),
+            [] => Err(refused(format!("no device has {tag}={value} (`rescue disks` shows what there is)"))),
             several => {
                 let paths: Vec<String> =
                     several.iter().map(|device| device.path.display().to_string()).collect();
-                Err(anyhow!("several devices have {tag}={value}: {}; say which", paths.join(", ")))
+                Err(refused(format!("several devices have {tag}={value}: {}; say which", paths.join(", "))))
             }
         }
     }

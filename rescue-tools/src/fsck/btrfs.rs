@@ -20,6 +20,8 @@ const BAD_COPY: [&str; 3] = ["checksum verify failed", "bad tree block", "parent
 const RECOVERED: i32 = 2;
 
 const WORDS: &[Word] = &[
+    // The steps themselves: "[2/8] checking root items".
+    ("] checking", None),
     ("checksum verify failed", Some("a checksum does not match")),
     ("bad tree block", Some("a block of metadata is damaged")),
     (
@@ -167,7 +169,7 @@ mod tests {
 
     #[test]
     fn what_has_a_good_copy_is_repaired_by_it() {
-        let text = "checksum verify failed on 30769152 wanted 0x00000000 found 0xb6bde3e4\nno error found\n";
+        let text = "checksum verify failed on 30769152 wanted 0x00000000 found 0xb6bde3e4\n[2/8] checking root items\n";
         let look = judge(Damage::Copies, text, false);
         assert_eq!(look.findings, ["a checksum does not match", "each damaged block has a good copy"]);
         assert!(look.health == Health::Damaged && look.repair.contains("scrub"));

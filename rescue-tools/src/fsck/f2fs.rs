@@ -7,6 +7,8 @@ use anyhow::{Result, bail};
 
 use super::look::{Health, Look, transcript};
 use super::words::{Word, findings, last_lines};
+use crate::disk::filesystem::FileSystem;
+use crate::mount::private::{Access, with_mounted};
 use crate::tool::Tool;
 
 const WORDS: &[Word] = &[
@@ -44,14 +46,30 @@ pub fn look(device: &Path) -> Result<Look> {
     if findings.is_empty() {
         findings = last_lines(&text, 3);
     }
-    let repair = "lets fsck.f2fs repair all that it can (fsck.f2fs -f -y)".into();
-    Ok(Look { health: Health::Damaged, findings, repair, said })
+    let repair = if needs_kernel(&text) {
+        "lets fsck.f2fs repair all that it can (fsck.f2fs -f -y), then mounts it for a moment, by which the kernel writes \
+         superblock and checkpoint anew"
+    } else {
+        "lets fsck.f2fs repair all that it can (fsck.f2fs -f -y)"
+    };
+    Ok(Look { health: Health::Damaged, findings, repair: repair.into(), said })
 }
 
-/// Repairs all that fsck.f2fs can. Whether it did is for the next look to say.
+/// Whether one of the two superblocks or checkpoints is bad: where the other is good, fsck.f2fs leaves it so, and the
+/// kernel does not.
+fn needs_kernel(text: &str) -> bool {
+    text.contains("Can't find a valid F2FS superblock") || text.contains("Invalid CP CRC")
+}
+
+/// Repairs all that fsck.f2fs and the kernel can. Whether they did is for the next look to say.
 pub fn repair(device: &Path) -> Result<String> {
     let output = Tool::new("fsck.f2fs")?.args(["-f", "-y"]).arg(device).unbroken_with_input(NO)?;
-    Ok(transcript(&format!("fsck.f2fs -f -y {}", device.display()), &output))
+    let mut said = transcript(&format!("fsck.f2fs -f -y {}", device.display()), &output);
+    if output.status.success() && needs_kernel(&output.text()) {
+        with_mounted(device, FileSystem::F2fs, Access::Replay, |_| ())?;
+        said.push_str("mounted and unmounted: the kernel wrote superblock and checkpoint anew\n");
+    }
+    Ok(said)
 }
 
 #[cfg(test)]

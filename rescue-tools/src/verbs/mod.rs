@@ -1,9 +1,11 @@
 //! The verbs of `rescue`, one file for each.
 
 pub mod fsck;
+pub mod mount;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
+pub mod umount;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -77,6 +79,18 @@ const VERBS: &[Verb] = &[
         purpose: Some("look at file systems, and repair them after a yes"),
         help: fsck::HELP,
         run: fsck::run,
+    },
+    Verb {
+        name: "mount",
+        purpose: Some("mount a file system, read-only unless told otherwise"),
+        help: mount::HELP,
+        run: mount::run,
+    },
+    Verb {
+        name: "umount",
+        purpose: Some("unmount a device or a folder, and all that is below"),
+        help: umount::HELP,
+        run: umount::run,
     },
     Verb {
         name: "sshd",
