@@ -62,12 +62,13 @@ pub struct Device {
     /// The file or device that a loop device shows.
     pub backing: Option<PathBuf>,
     /// Its partitions, and what else stands on it. A device on several others (RAID) is below each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Device>,
 }
 
 /// What a block device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String")]
 pub enum Kind {
     /// A whole disk.
     Disk,
@@ -85,6 +86,21 @@ pub enum Kind {
     Rom,
     /// Something else, by `lsblk`'s word for it.
     Other(String),
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        let word = match kind {
+            Kind::Disk => "disk",
+            Kind::Partition => "partition",
+            Kind::Crypt => "crypt",
+            Kind::Lvm => "lvm",
+            Kind::Loop => "loop",
+            Kind::Rom => "rom",
+            Kind::Raid(word) | Kind::Other(word) => return word,
+        };
+        word.into()
+    }
 }
 
 /// A partition table.

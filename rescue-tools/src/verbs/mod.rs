@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod disks;
 pub mod fsck;
 pub mod mount;
 pub mod sshd;
@@ -73,6 +74,12 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "disks",
+        purpose: Some("what disks there are, and what is on them"),
+        help: disks::HELP,
+        run: disks::run,
     },
     Verb {
         name: "fsck",
