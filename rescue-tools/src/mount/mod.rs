@@ -4,4 +4,5 @@ pub mod attach;
 pub mod detach;
 pub mod fstab;
 pub mod private;
+pub mod record;
 pub mod table;

@@ -12,6 +12,8 @@ use serde::Serialize;
 use super::{Exit, Usage};
 use crate::disk::inventory::Inventory;
 use crate::mount::attach::{Tree, Wish, attach};
+use crate::mount::record;
+use crate::run_dir::RunDir;
 
 /// What `rescue mount --help` prints.
 pub const HELP: &str = "\
@@ -32,6 +34,8 @@ Options:
               subvolume, what its /etc/fstab mounts, and /dev, /proc and
               /sys, so that `chroot DIR` works
   --json      one JSON object with `format`: 1
+  --run-dir RUN  where it is kept what was mounted, for
+              `rescue umount --all` [default: /run/lifeboat]
   -h, --help  this text
 
 Exit codes: 0 mounted; 1 failed; 2 wrong usage; 3 refused, nothing was
@@ -57,6 +61,7 @@ struct Arguments {
     wish: Wish,
     device: String,
     folder: Option<PathBuf>,
+    run: RunDir,
     json: bool,
 }
 
@@ -67,6 +72,9 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let device = inventory.named(&arguments.device)?;
     let folder = arguments.folder.as_deref();
     let tree = attach(&inventory, device, folder, arguments.wish)?;
+    if let Some(first) = tree.mounted.first() {
+        record::add(&arguments.run, &first.source, &first.at)?;
+    }
     let output = if arguments.json {
         serde_json::to_string(&Output { format: FORMAT, tree: &tree }).context("writing JSON")? + "\n"
     } else {
@@ -85,6 +93,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
             Long("rw") => parsed.wish.writable = true,
             Long("root") => parsed.wish.root = true,
             Long("json") => parsed.json = true,
+            Long("run-dir") => parsed.run = RunDir::new(parser.value()?),
             Value(word) => words.push(word),
             _ => return Err(argument.unexpected().into()),
         }

@@ -10,9 +10,9 @@ use serde::Serialize;
 
 use super::{Exit, Usage};
 use crate::disk::inventory::Inventory;
-use crate::mount::attach::FOLDER;
-use crate::mount::{detach, table};
+use crate::mount::{detach, record, table};
 use crate::refusal::refused;
+use crate::run_dir::RunDir;
 
 /// What `rescue umount --help` prints.
 pub const HELP: &str = "\
@@ -25,8 +25,10 @@ What is mounted below a folder goes first. One that is in use is not
 forced: the programs in the way are named.
 
 Options:
-  --all       everything below /mnt
+  --all       everything that `rescue mount` mounted
   --json      one JSON object with `format`: 1
+  --run-dir RUN  where it is kept what that is
+              [default: /run/lifeboat]
   -h, --help  this text
 
 Exit codes: 0 unmounted; 1 failed; 2 wrong usage; 3 refused: it is in
@@ -44,11 +46,13 @@ struct Output {
 /// Unmounts what was asked for.
 pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let (mut all, mut json, mut words) = (false, false, Vec::new());
+    let mut run = RunDir::default();
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("all") => all = true,
             Long("json") => json = true,
+            Long("run-dir") => run = RunDir::new(parser.value()?),
             Value(word) => words.push(word.string()?),
             _ => return Err(argument.unexpected().into()),
         }
@@ -56,7 +60,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     if all != words.is_empty() {
         return Err(Usage("what? A device or a folder, or --all".into()).into());
     }
-    let mut unmounted = if all { below_folder(Path::new(FOLDER))? } else { Vec::new() };
+    let mut unmounted = if all { ours(&run)? } else { Vec::new() };
     for word in &words {
         unmounted.extend(named(word)?);
     }
@@ -72,19 +76,11 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     Ok(Exit::Done)
 }
 
-/// What is mounted below `folder`, but not the folder itself.
-fn below_folder(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mounts = table::read()?;
-    let below = mounts.iter().map(|mount| &mount.at).filter(|at| at.starts_with(folder) && *at != folder);
-    let mut tops: Vec<PathBuf> = Vec::new();
-    for at in below {
-        if !tops.iter().any(|top| at.starts_with(top)) {
-            tops.push(at.clone());
-        }
-    }
+/// What `rescue mount` mounted.
+fn ours(run: &RunDir) -> Result<Vec<PathBuf>> {
     let mut unmounted = Vec::new();
-    for top in tops.iter().rev() {
-        unmounted.extend(detach::below(top)?);
+    for at in record::ours(run, &table::read()?) {
+        unmounted.extend(detach::below(&at)?);
     }
     Ok(unmounted)
 }
