@@ -129,6 +129,11 @@ fn content(device: &Device) -> Option<String> {
 fn state(entry: &Entry) -> Vec<String> {
     let path = entry.device.path.display();
     let mut lines = Vec::new();
+    let device = &entry.device;
+    let empty = device.content.is_none() && device.table.is_none() && entry.children.is_empty();
+    if empty && entry.trace.is_none() {
+        lines.push("nothing is recognised on it".into());
+    }
     if entry.locked {
         lines.push(format!("locked: rescue unlock {path}"));
     }
@@ -176,4 +181,87 @@ fn troubles(entry: &Entry) -> Vec<String> {
     }
     lines.extend(entry.health.iter().flat_map(|health| health.warnings.iter().cloned()));
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::disk::inventory::Content;
+    use crate::disk::kernel_errors::Errors;
+    use crate::disk::lsblk;
+    use crate::disk::overview::FORMAT;
+    use crate::disk::system::System;
+    use crate::disk::volumes::LogicalVolume;
+
+    /// The devices of the fixture, with `label` on each.
+    fn overview(label: &str) -> Overview {
+        let devices = lsblk::parse(include_bytes!("fixtures/lsblk-stacked.json")).unwrap();
+        let volume =
+            LogicalVolume { name: "data".into(), size: 1, path: "/dev/vg0/data".into(), active: false };
+        let group =
+            VolumeGroup { name: "vg0".into(), members: Vec::new(), missing: 1, volumes: vec![volume] };
+        let devices = devices.iter().map(|device| entry(device, label)).collect();
+        Overview { format: FORMAT, devices, volume_groups: vec![group] }
+    }
+
+    fn entry(device: &Device, label: &str) -> Entry {
+        let uuid = Some("bfd5d65e-b8e3-40c7-93bb-90a72b6e4b3b".into());
+        let content = Content {
+            kind: "crypto_LUKS".into(),
+            version: Some("2".into()),
+            label: Some(label.into()),
+            uuid,
+        };
+        Entry {
+            system: Some(System {
+                name: "Debian GNU/Linux 12 (bookworm)".into(),
+                subvolume: Some("@rootfs".into()),
+            }),
+            locked: true,
+            trace: None,
+            raid: None,
+            errors: Some(Errors { read: 3, ..Errors::default() }),
+            health: Some(Health {
+                passed: Some(false),
+                worn: Some(95),
+                warnings: vec!["old".into()],
+                ..Health::default()
+            }),
+            health_error: None,
+            children: device.children.iter().map(|child| entry(child, label)).collect(),
+            device: Device { children: Vec::new(), content: Some(content), ..device.clone() },
+        }
+    }
+
+    #[test]
+    fn a_page_has_what_a_person_needs() {
+        let page = render(&overview("my disk"), false);
+        for part in [
+            "/dev/vda: 400.0 MiB, virtio, LUKS2 \"my disk\"\n",
+            "  locked: rescue unlock /dev/vda\n",
+            "  Linux root: Debian GNU/Linux 12 (bookworm) (subvolume\n    @rootfs)\n",
+            "  3 read errors in the kernel's log\n",
+            "  health: failed, 95% of its life used\n",
+            "    UUID bfd5d65e-b8e3-40c7-93bb-90a72b6e4b3b\n",
+            "  1 of its disks are missing\n",
+            "  To activate: lvm vgchange --activate y vg0\n",
+        ] {
+            assert!(page.contains(part), "{part}: {page}");
+        }
+        assert!(render(&overview("x"), true).contains(RED));
+        let nothing = Overview { format: FORMAT, devices: Vec::new(), volume_groups: Vec::new() };
+        assert_eq!(render(&nothing, true), "no disk\n");
+    }
+
+    proptest! {
+        #[test]
+        fn any_label_keeps_to_the_width(label in "(?s).{0,120}") {
+            for line in render(&overview(&label), false).lines() {
+                prop_assert!(line.chars().count() <= WIDTH, "{line:?}");
+                prop_assert!(!line.contains(char::is_control));
+            }
+        }
+    }
 }

@@ -14,6 +14,7 @@ use crate::tool::{Output, Tool};
 const WORDS: &[Word] = &[
     ("boot region is corrupted", Some("the boot region is damaged; its backup is there")),
     ("checksum of boot region", Some("the boot region is damaged")),
+    ("marked as free", Some("the map of used clusters is wrong")),
     ("bitmap", Some("the map of used clusters is wrong")),
     ("volume was not unmounted cleanly", Some("it was not unmounted cleanly")),
     ("dirty", Some("it was not unmounted cleanly")),
@@ -72,4 +73,25 @@ fn run(options: &[&str], device: &Path) -> Result<(String, Output)> {
     let output = Tool::new("fsck.exfat")?.args(options).arg(device).unbroken()?;
     let said = transcript(&format!("fsck.exfat {} {}", options.join(" "), device.display()), &output);
     Ok((said, output))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_fsck_exfat_says_in_words() {
+        let text = "exfatprogs version : 1.2.9\n\
+            ERROR: /etc: cluster 0x5 is marked as free at 0x210080. Truncate (y/N)? n\n\
+            ERROR: /a b: more clusters are allocated. truncate to 2048 bytes at 0x1. Truncate (y/N)? n\n\
+            /dev/vde: corrupted. directories 1, files 0\n";
+        assert_eq!(
+            findings(text, WORDS),
+            [
+                "the map of used clusters is wrong",
+                "a file's chain of clusters is damaged",
+                "a file or directory is damaged"
+            ]
+        );
+    }
 }

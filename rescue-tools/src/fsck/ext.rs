@@ -8,9 +8,13 @@ use super::look::{Health, Look, transcript};
 use super::words::{Word, findings, last_lines};
 use crate::tool::Tool;
 
+/// What e2fsck -n says where it would play the journal back; its exit code is 0 if nothing else is wrong.
+const PENDING_JOURNAL: &str = "skipping journal recovery";
+
 const WORDS: &[Word] = &[
     ("Superblock invalid, trying backup", Some("the superblock is damaged; a backup of it is used")),
-    ("skipping journal recovery", Some("the journal was not played back yet: it was not unmounted cleanly")),
+    ("descriptors look bad", Some("the groups' descriptors are damaged; a backup of them is used")),
+    (PENDING_JOURNAL, Some("the journal was not played back yet: it was not unmounted cleanly")),
     ("Journal superblock", Some("the journal is damaged")),
     ("journal inode", Some("the journal is damaged")),
     ("checksum does not match", Some("a checksum does not match")),
@@ -40,7 +44,7 @@ pub fn look(device: &Path) -> Result<Look> {
     let output = Tool::new("e2fsck")?.args(["-f", "-n"]).arg(device).output()?;
     let said = transcript(&format!("e2fsck -f -n {}", device.display()), &output);
     match output.status.code() {
-        Some(0) => Ok(Look::clean(said)),
+        Some(0) if !output.text().contains(PENDING_JOURNAL) => Ok(Look::clean(said)),
         Some(code) if code & !0b111 == 0 => Ok(damaged(&output.text(), said)),
         _ => bail!("e2fsck could not look at it: {}", output.last_line()),
     }
@@ -84,6 +88,8 @@ mod tests {
                 "a count of free blocks is wrong (2 times)"
             ]
         );
+        let pending = "Warning: skipping journal recovery because doing a read-only filesystem check.\n";
+        assert!(damaged(pending, String::new()).findings[0].contains("not unmounted cleanly"));
         assert_eq!(damaged("odd\n", String::new()).findings, ["odd"]);
     }
 }

@@ -17,6 +17,8 @@ use crate::tool::Tool;
 const DIRTY_LOG: &str = "valuable metadata changes in a log";
 
 const WORDS: &[Word] = &[
+    // The steps themselves.
+    ("        - ", None),
     ("bad primary superblock", Some("the superblock is damaged; a backup of it is used")),
     ("would reset bad agf", Some("a group's map of free space is damaged")),
     ("would reset bad agi", Some("a group's map of inodes is damaged")),
@@ -108,7 +110,7 @@ mod tests {
     fn what_xfs_repair_says_in_words() {
         let text = "Phase 1 - find and verify superblock...\nbad primary superblock - bad magic number !!!\n\
             agf has bad CRC for ag 1\nwould reset bad agf for ag 1\nwould reset bad agi for ag 1\n\
-            sb_icount 384, counted 320\nsb_ifree 221, counted 158\n";
+            sb_icount 384, counted 320\nsb_ifree 221, counted 158\n        - moving disconnected inodes to lost+found ...\n";
         let look = damaged(text, String::new(), Permissions::default());
         assert_eq!(
             look.findings,

@@ -10,6 +10,7 @@ use lexopt::prelude::*;
 use serde::Serialize;
 
 use super::{Exit, Usage};
+use crate::disk::filesystem::FileSystem;
 use crate::disk::inventory::Inventory;
 use crate::mount::attach::{Tree, Wish, attach};
 use crate::mount::record;
@@ -113,7 +114,13 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
 fn text(tree: &Tree) -> String {
     let mut text = String::new();
     for one in &tree.mounted {
-        let access = if one.writable { "to write" } else { "read-only, journal not played back" };
+        let journal = FileSystem::from_name(&one.kind)
+            .is_some_and(|system| !system.options_without_replay().is_empty());
+        let access = match (one.writable, journal) {
+            (true, _) => "to write",
+            (false, true) => "read-only, journal not played back",
+            (false, false) => "read-only",
+        };
         let (source, at) = (one.source.display(), one.at.display());
         let _ = match one.kind.as_str() {
             "bind" => writeln!(text, "{source} on {at}"),
