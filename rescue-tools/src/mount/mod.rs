@@ -1,0 +1,8 @@
+//! Mounting: to look without changing anything, by hand, and taking it away again.
+
+pub mod attach;
+pub mod detach;
+pub mod fstab;
+pub mod private;
+pub mod record;
+pub mod table;
