@@ -25,5 +25,6 @@ pub mod save;
 pub mod sshd;
 pub mod status;
 pub mod tool;
+pub mod unlock;
 pub mod verbs;
 pub mod watch;

@@ -14,6 +14,7 @@ pub mod sshd;
 pub mod sshd_session;
 pub mod status;
 pub mod umount;
+pub mod unlock;
 pub mod watch;
 pub mod write;
 
@@ -140,6 +141,7 @@ const VERBS: &[Verb] = &[
         help: mount::HELP,
         run: mount::run,
     },
+    Verb { name: "unlock", purpose: Some("open encrypted disks (LUKS)"), help: unlock::HELP, run: unlock::run },
     Verb {
         name: "umount",
         purpose: Some("unmount a device or a folder, and all that is below"),
