@@ -41,6 +41,17 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
                 Some(Hold::BeforeHandOver) => writeln!(text, "  but: is held before the hand-over")?,
             }
         }
+        Goal::DiskBoot(boot) => {
+            writeln!(text, "goal: the OS on a disk")?;
+            writeln!(text, "  root: {}", boot.root.as_deref().unwrap_or("the only Linux that is found"))?;
+            for uuid in &boot.luks {
+                writeln!(text, "  waits until somebody opens the LUKS device {uuid} (rescue unlock)")?;
+            }
+            writeln!(text, "  then: exec {}", boot.init)?;
+            if boot.hold.is_some() {
+                writeln!(text, "  but: is held on the way")?;
+            }
+        }
     }
     write_network(plan, text)?;
     if let Some(server) = &plan.server {
@@ -61,7 +72,11 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     for (step, times) in &plan.fail {
         writeln!(text, "test: {step} fails {times} times")?;
     }
-    let further: &[&str] = if plan.goal == Goal::Rescue { &[steps::RESCUE] } else { &steps::RAM_BOOT };
+    let further: &[&str] = match plan.goal {
+        Goal::Rescue => &[steps::RESCUE],
+        Goal::RamBoot(_) => &steps::RAM_BOOT,
+        Goal::DiskBoot(_) => &steps::DISK_BOOT,
+    };
     let names: Vec<&str> = steps::COMMON.iter().chain(further).copied().collect();
     writeln!(text, "steps: {}", names.join(", "))
 }

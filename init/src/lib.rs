@@ -7,6 +7,7 @@
 pub mod answer;
 pub mod cmdline;
 pub mod config;
+pub mod control;
 pub mod event;
 pub mod explain;
 pub mod ip;

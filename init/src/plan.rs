@@ -39,6 +39,27 @@ pub enum Goal {
     Rescue,
     /// A full OS in RAM.
     RamBoot(Box<RamBoot>),
+    /// The OS on a disk of this machine.
+    DiskBoot(Box<DiskBoot>),
+}
+
+/// The OS on a disk of this machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskBoot {
+    /// `root=`: a path below `/dev`, or `UUID=`, `LABEL=`, `PARTUUID=`, `PARTLABEL=` with a value. `None`: the only Linux
+    /// that is found.
+    pub root: Option<String>,
+    /// The LUKS devices that somebody has to open first (`rd.luks.uuid=`): the beginnings of their UUIDs, in lower case
+    /// and without dashes, as the kernel's device-mapper has them.
+    pub luks: Vec<String>,
+    /// `rootflags=`: options of the mount, such as `subvol=@`.
+    pub flags: Option<String>,
+    /// The program that becomes PID 1.
+    pub init: String,
+    /// Its arguments: what stands behind `--`.
+    pub init_arguments: Vec<String>,
+    /// Where the boot is held until `rescue continue` (`rd.break`).
+    pub hold: Option<Hold>,
 }
 
 /// A full OS in RAM.
@@ -167,7 +188,7 @@ impl Plan {
             fail: Vec::new(),
             problems,
         };
-        let mut ram_boot = RamBootWords::default();
+        let mut ram_boot = RootWords::default();
         for word in &line.words {
             if let Err(reason) = plan.take(word, &mut ram_boot) {
                 plan.problems.push(Problem { word: word.to_string(), reason });
@@ -180,12 +201,13 @@ impl Plan {
         plan
     }
 
-    fn take(&mut self, word: &Word, ram_boot: &mut RamBootWords) -> Result<(), String> {
+    fn take(&mut self, word: &Word, ram_boot: &mut RootWords) -> Result<(), String> {
         let value = word.value.as_deref().unwrap_or("");
         match word.name.as_str() {
             "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
             "rd.break" => ram_boot.hold = Some(Hold::parse(value)?),
             "lifeboat.hold" => ram_boot.hold = Some(Hold::BeforeHandOver),
+            "rd.luks.uuid" => ram_boot.luks.push(luks_uuid(value)?),
             "lifeboat.rescue" => ram_boot.rescue = true,
             "lifeboat.sha256" => {
                 ram_boot.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
@@ -222,15 +244,16 @@ impl Plan {
 }
 
 #[derive(Default)]
-struct RamBootWords {
+struct RootWords {
     rescue: bool,
+    luks: Vec<String>,
     hold: Option<Hold>,
     sha256: Option<[u8; 32]>,
     overlay: Option<Size>,
     floor: Option<Size>,
 }
 
-impl RamBootWords {
+impl RootWords {
     fn goal(self, line: &CommandLine, problems: &mut Vec<Problem>) -> Goal {
         let root = line.last("root").unwrap_or("");
         let mut refuse = |word: &str, reason: String| {
@@ -243,12 +266,27 @@ impl RamBootWords {
                 "booting a network disk is not supported yet".into(),
             );
         }
-        if self.rescue || root.is_empty() {
+        if self.rescue || (root.is_empty() && self.luks.is_empty()) {
             return Goal::Rescue;
+        }
+        let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
+        if !init.starts_with('/') {
+            return refuse(&format!("init={init}"), "the path must be absolute".into());
         }
         let word = format!("root={root}");
         let Some(address) = root.strip_prefix("live:") else {
-            return refuse(&word, "only root=live:URL is supported yet (local disks are not)".into());
+            if !root.is_empty() && !names_a_disk(root) {
+                let reason = "root= is live:URL, /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
+                return refuse(&word, reason.into());
+            }
+            return Goal::DiskBoot(Box::new(DiskBoot {
+                root: Some(root.to_owned()).filter(|root| !root.is_empty()),
+                luks: self.luks,
+                flags: line.last("rootflags").filter(|flags| !flags.is_empty()).map(str::to_owned),
+                init: init.into(),
+                init_arguments: line.init_arguments.clone(),
+                hold: self.hold,
+            }));
         };
         let url = match http_url(address) {
             Ok(url) => url,
@@ -258,10 +296,6 @@ impl RamBootWords {
         if trust == Trust::Signed && !url.path().ends_with(".squashfs") {
             let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
             return refuse(&word, reason.into());
-        }
-        let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
-        if !init.starts_with('/') {
-            return refuse(&format!("init={init}"), "the path must be absolute".into());
         }
         Goal::RamBoot(Box::new(RamBoot {
             url,
@@ -273,6 +307,22 @@ impl RamBootWords {
             hold: self.hold,
         }))
     }
+}
+
+/// Whether `root=` names a device of this machine (systemd's fstab-generator and the kernel know the same forms).
+fn names_a_disk(root: &str) -> bool {
+    let tag = root.split_once('=').filter(|(_, value)| !value.is_empty()).map(|(tag, _)| tag);
+    match tag {
+        Some(tag) => ["UUID", "LABEL", "PARTUUID", "PARTLABEL"].contains(&tag),
+        None => root.starts_with("/dev/"),
+    }
+}
+
+/// A UUID or its beginning, also with `luks-` before it, as dracut takes it.
+fn luks_uuid(text: &str) -> Result<String, String> {
+    let uuid: String = text.trim_start_matches("luks-").chars().filter(|c| *c != '-').collect();
+    let is_good = (1..=32).contains(&uuid.len()) && uuid.chars().all(|c| c.is_ascii_hexdigit());
+    if is_good { Ok(uuid.to_ascii_lowercase()) } else { Err("a UUID is hexadecimal digits and dashes".into()) }
 }
 
 fn parameter_names() -> String {
@@ -344,6 +394,19 @@ mod tests {
     }
 
     #[test]
+    fn a_disk_is_named_as_the_kernel_and_dracut_name_it() {
+        for root in ["UUID=ab-12", "LABEL=x y", "PARTUUID=1-2", "PARTLABEL=root", "/dev/mapper/a", "/dev/vg0/root"] {
+            let plan = plan(&format!("root=\"{root}\" rootflags=subvol=@ rd.luks.uuid=luks-AB12-cd ro"));
+            assert_eq!(plan.problems, [], "{root}");
+            let Goal::DiskBoot(disk) = plan.goal else { panic!("{root}: {:?}", plan.goal) };
+            assert_eq!((disk.root.as_deref(), disk.flags.as_deref()), (Some(root), Some("subvol=@")));
+            assert_eq!((disk.luks.as_slice(), disk.init.as_str()), (["ab12cd".to_owned()].as_slice(), "/sbin/init"));
+        }
+        let found = plan("rd.luks.uuid=1 rd.luks.uuid=2");
+        assert!(matches!(found.goal, Goal::DiskBoot(disk) if disk.root.is_none() && disk.luks == ["1", "2"]));
+    }
+
+    #[test]
     fn a_hash_stands_in_for_the_manifest() {
         let hash = "ab".repeat(32);
         let plan = plan(&format!("root=live:https://a.example/image lifeboat.sha256={hash}"));
@@ -370,7 +433,10 @@ mod tests {
             "systemd.hostname=a_b",
             "root=live:nfs://a/b.squashfs",
             "root=live:http://a/b.img",
-            "root=LABEL=x",
+            "root=LABEL=",
+            "root=sda1",
+            "root=nfs:a",
+            "rd.luks.uuid=x-y",
             "netroot=iscsi:@x",
             "init=sh",
             "ip=1.2.3.4",

@@ -8,10 +8,13 @@ pub const COMMON: [&str; 6] = ["console", "filesystems", "plan", "usr", "modules
 /// The further steps of a boot into RAM.
 pub const RAM_BOOT: [&str; 6] = ["manifest", "budget", "fetch", "mount", "overlay", "hand-over"];
 
+/// The further steps of a boot from a disk.
+pub const DISK_BOOT: [&str; 3] = ["unlock", "root", "hand-over"];
+
 /// Where a boot stays that goes nowhere else: SSH answers, and nothing ends it but a human or the reboot timer.
 pub const RESCUE: &str = "rescue";
 
 /// Whether `name` is a step of some boot.
 pub fn is_step(name: &str) -> bool {
-    COMMON.contains(&name) || RAM_BOOT.contains(&name) || name == RESCUE
+    COMMON.contains(&name) || RAM_BOOT.contains(&name) || DISK_BOOT.contains(&name) || name == RESCUE
 }

@@ -4,6 +4,7 @@
 //! One file for each verb in [`verbs`]; the SSH server behind `rescue sshd` is [`sshd`], what `rescue status` knows is
 //! [`status`].
 
+pub mod boot;
 pub mod confirm;
 pub mod console;
 pub mod disk;

@@ -9,23 +9,12 @@
 
 mod site;
 
-use std::process::Command;
-
-use site::images::{folder, make_os, run};
-use site::{Images, Server, ssh_ok, wait_console, workspace};
+use site::{Server, images, ssh_ok, wait_console};
 
 #[test]
 fn debian_runs_from_ram() {
     let server = Server::start();
-    let squashfs = folder().join("debian.squashfs");
-    if !squashfs.with_extension("json.minisig").exists() {
-        let tar = folder().join("debian.tar");
-        let key = Images::get().ssh_key.with_extension("pub");
-        run(Command::new(workspace().join("virtual-pi/demo-debian.sh")).arg(key).arg(&tar));
-        make_os(&tar, &squashfs, &Images::get().image_key);
-        std::fs::remove_file(&tar).unwrap();
-    }
-    server.put_os(&squashfs);
+    server.put_os(&images::debian());
     let machine = server.power_on(&format!("root=live:{}", server.url("debian.squashfs")));
     wait_console(&machine, "Welcome to .*Debian");
     wait_console(&machine, "debian-in-ram login:");

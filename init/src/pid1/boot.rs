@@ -14,7 +14,7 @@ use super::step::Step;
 use super::{mounts, steps};
 use crate::cmdline::CommandLine;
 use crate::config::Config;
-use crate::plan::{Goal, Plan, RamBoot};
+use crate::plan::{DiskBoot, Goal, Hold, Plan, RamBoot};
 use crate::status::Machine;
 
 /// The steps every boot takes.
@@ -109,6 +109,31 @@ pub const RAM_BOOT: [Step; 6] = [
     },
 ];
 
+/// The further steps of a boot from a disk.
+pub const DISK_BOOT: [Step; 3] = [
+    Step {
+        name: "unlock",
+        run: steps::unlock::run,
+        policy: Required,
+        deadline: None,
+        on_failure: "looking again",
+    },
+    Step {
+        name: "root",
+        run: steps::root::run,
+        policy: Required,
+        deadline: None,
+        on_failure: "trying again; look at the disk with `rescue disks` and `rescue fsck`",
+    },
+    Step {
+        name: "hand-over",
+        run: steps::hand_over::run,
+        policy: Required,
+        deadline: None,
+        on_failure: "trying again",
+    },
+];
+
 /// A failed boot is tried again after 2, 4, 8 … seconds, at most this many.
 const LAST_WAIT_S: u64 = 60;
 
@@ -160,7 +185,27 @@ impl Boot {
     pub fn ram_boot(&self) -> Result<RamBoot> {
         match &self.plan.goal {
             Goal::RamBoot(ram_boot) => Ok(RamBoot::clone(ram_boot)),
-            Goal::Rescue => anyhow::bail!("this boot stays in the rescue"),
+            _ => anyhow::bail!("this is no boot into RAM"),
+        }
+    }
+
+    /// The boot from a disk that the plan asks for; the steps of [`DISK_BOOT`] run for no other goal.
+    ///
+    /// # Errors
+    /// For another goal.
+    pub fn disk_boot(&self) -> Result<DiskBoot> {
+        match &self.plan.goal {
+            Goal::DiskBoot(disk_boot) => Ok(DiskBoot::clone(disk_boot)),
+            _ => anyhow::bail!("this is no boot from a disk"),
+        }
+    }
+
+    /// Where this boot is held.
+    pub fn hold(&self) -> Option<Hold> {
+        match &self.plan.goal {
+            Goal::Rescue => None,
+            Goal::RamBoot(boot) => boot.hold,
+            Goal::DiskBoot(boot) => boot.hold,
         }
     }
 }
@@ -168,8 +213,12 @@ impl Boot {
 /// Runs the boot. It ends only by PID 1's hand: at a hand-over or the machine's end.
 pub fn run() -> ! {
     let mut boot = Boot::new();
-    let further = if boot.plan.goal == Goal::Rescue { 1 } else { RAM_BOOT.len() };
-    let total = COMMON.len() + further;
+    let further: &[Step] = match boot.plan.goal {
+        Goal::Rescue => &[],
+        Goal::RamBoot(_) => &RAM_BOOT,
+        Goal::DiskBoot(_) => &DISK_BOOT,
+    };
+    let total = COMMON.len() + further.len().max(1);
     for (step, number) in COMMON.iter().zip(1..) {
         while let Err(error) = step.take(&mut boot, number, total) {
             let retry = (step.policy == Required).then_some(Duration::from_secs(2));
@@ -186,18 +235,19 @@ pub fn run() -> ! {
     steps::hand_over::stay_if_failed(&mut boot, total);
     for attempt in 1.. {
         let wait = Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S));
-        ram_boot(&mut boot, total, wait);
+        go_through(&mut boot, further, total, wait);
         std::thread::sleep(wait);
     }
     unreachable!("the attempts have no end")
 }
 
 /// Goes through the list once. Where it succeeds it does not come back.
-fn ram_boot(boot: &mut Boot, total: usize, wait: Duration) {
-    if let Err(error) = steps::hand_over::wait_before_root(boot, COMMON.len() + 1, total) {
+fn go_through(boot: &mut Boot, steps: &[Step], total: usize, wait: Duration) {
+    let first = steps.first().map_or("", |step| step.name);
+    if let Err(error) = steps::hand_over::wait_before_root(boot, first, COMMON.len() + 1, total) {
         tracing::warn!("{error:#}: the boot is not held");
     }
-    for (step, number) in RAM_BOOT.iter().zip(COMMON.len() + 1..) {
+    for (step, number) in steps.iter().zip(COMMON.len() + 1..) {
         if let Err(error) = step.take(boot, number, total) {
             let next = format!("{} (in {} s; SSH is up meanwhile)", step.on_failure, wait.as_secs());
             return boot.announcer.failed(&error, Some(wait), &next);
@@ -213,5 +263,6 @@ mod tests {
     fn the_list_and_the_contract_name_the_same_steps() {
         assert_eq!(COMMON.each_ref().map(|step| step.name), crate::steps::COMMON);
         assert_eq!(RAM_BOOT.each_ref().map(|step| step.name), crate::steps::RAM_BOOT);
+        assert_eq!(DISK_BOOT.each_ref().map(|step| step.name), crate::steps::DISK_BOOT);
     }
 }

@@ -1,5 +1,6 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod boot;
 pub mod console;
 pub mod r#continue;
 pub mod disks;
@@ -142,6 +143,7 @@ const VERBS: &[Verb] = &[
         run: mount::run,
     },
     Verb { name: "unlock", purpose: Some("open encrypted disks (LUKS)"), help: unlock::HELP, run: unlock::run },
+    Verb { name: "boot", purpose: Some("go on into the OS on a disk"), help: boot::HELP, run: boot::run },
     Verb {
         name: "umount",
         purpose: Some("unmount a device or a folder, and all that is below"),

@@ -133,6 +133,22 @@ pub fn make_os(source: &Path, squashfs: &Path, key: &Path) {
         .arg(key));
 }
 
+/// A small Debian with systemd, made once: the squashfs, with manifest and signature beside it.
+pub fn debian() -> PathBuf {
+    let squashfs = folder().join("debian.squashfs");
+    // Test programs may run at the same time.
+    let lock = File::create(folder().join("debian.lock")).unwrap();
+    lock.lock().unwrap();
+    if !squashfs.with_extension("json.minisig").exists() {
+        let tar = folder().join("debian.tar");
+        let key = Images::get().ssh_key.with_extension("pub");
+        run(Command::new(super::workspace().join("virtual-pi/demo-debian.sh")).arg(key).arg(&tar));
+        make_os(&tar, &squashfs, &Images::get().image_key);
+        std::fs::remove_file(&tar).unwrap();
+    }
+    squashfs
+}
+
 /// Signs an existing squashfs.
 pub fn sign_os(squashfs: &Path, key: &Path) {
     let mut command = Command::new(program("boot-files"));

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail};
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
-use crate::plan::Hold;
+use crate::plan::{Goal, Hold};
 use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
 
 /// PID 1 ends this process first of all; when it has not after so long, it never will.
@@ -31,10 +31,10 @@ pub(crate) fn stay_if_failed(boot: &mut Boot, total: usize) {
 }
 
 /// `rd.break=pre-mount`: waits before anything is fetched.
-pub(crate) fn wait_before_root(boot: &mut Boot, number: usize, total: usize) -> Result<()> {
-    if boot.ram_boot()?.hold == Some(Hold::BeforeRoot) {
+pub(crate) fn wait_before_root(boot: &mut Boot, first: &'static str, number: usize, total: usize) -> Result<()> {
+    if boot.hold() == Some(Hold::BeforeRoot) {
         hold_from_the_start()?;
-        boot.announcer.started("manifest", number, total);
+        boot.announcer.started(first, number, total);
         while let Some(next) = hold() {
             boot.announcer.waiting(&next);
             std::thread::sleep(LOOK_AGAIN);
@@ -80,16 +80,16 @@ fn hold_from_the_start() -> Result<()> {
 }
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
-    let ram_boot = boot.ram_boot()?;
-    if ram_boot.hold == Some(Hold::BeforeHandOver) {
+    if boot.hold() == Some(Hold::BeforeHandOver) {
         hold_from_the_start()?;
     }
     wait_for_humans(boot);
-    control::send(&Message::HandOver(Destination {
-        root: ROOT.into(),
-        init: ram_boot.init,
-        arguments: ram_boot.init_arguments,
-    }))?;
+    let (init, arguments) = match &boot.plan.goal {
+        Goal::RamBoot(boot) => (boot.init.clone(), boot.init_arguments.clone()),
+        Goal::DiskBoot(boot) => (boot.init.clone(), boot.init_arguments.clone()),
+        Goal::Rescue => bail!("this boot stays in the rescue"),
+    };
+    control::send(&Message::HandOver(Destination { root: ROOT.into(), init, arguments }))?;
     std::thread::sleep(LIMIT);
     bail!("PID 1 did not hand over within {} s", LIMIT.as_secs())
 }

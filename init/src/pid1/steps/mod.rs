@@ -12,4 +12,6 @@ pub mod network;
 pub mod overlay;
 pub mod plan;
 pub mod rescue;
+pub mod root;
+pub mod unlock;
 pub mod usr;

@@ -21,6 +21,8 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let asked_for = match &boot.plan.goal {
         Goal::Rescue => boot.plan.problems.is_empty(),
         Goal::RamBoot(ram_boot) => ram_boot.hold.is_some(),
+        // Starting anew brings nobody who knows the passphrase.
+        Goal::DiskBoot(disk_boot) => disk_boot.hold.is_some() || !disk_boot.luks.is_empty(),
     };
     let reboot_after = match boot.plan.reboot_after {
         Some(seconds) => seconds,
@@ -37,6 +39,10 @@ pub(crate) fn goal(plan: &Plan) -> String {
         Goal::RamBoot(ram_boot) => {
             format!("RAM boot of {}, checked {}", ram_boot.url, ram_boot.trust.describe())
         }
+        Goal::DiskBoot(boot) => match &boot.root {
+            Some(root) => format!("boot from the disk {root}"),
+            None => "boot from this machine's disk".into(),
+        },
     }
 }
 

@@ -1,0 +1,29 @@
+//! Step `root`: finds the root on a disk, has it checked and mounts it. `rescue boot --prepare` does the work, which is that of
+//! a person's `rescue boot`.
+
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+
+use crate::pid1::boot::Boot;
+
+pub(crate) fn run(boot: &mut Boot) -> Result<()> {
+    let disk_boot = boot.disk_boot()?;
+    let mut command = Command::new("/rescue");
+    command.args(["boot", "--prepare", "--init", &disk_boot.init]);
+    if let Some(flags) = &disk_boot.flags {
+        command.args(["--flags", flags]);
+    }
+    command.args(disk_boot.root.as_deref());
+    let output = command.stdin(Stdio::null()).output().context("running rescue boot")?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    let mut lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    if output.status.success() {
+        lines.iter().for_each(|line| tracing::info!("{line}"));
+        return Ok(());
+    }
+    let last = lines.pop().unwrap_or("it said nothing");
+    lines.iter().for_each(|line| tracing::warn!("{line}"));
+    bail!("{}", last.trim_start_matches("rescue boot: "))
+}

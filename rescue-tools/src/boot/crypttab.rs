@@ -1,0 +1,73 @@
+//! `/etc/crypttab` of the OS (crypttab(5)): an open device gets the name that stands there, so that the OS finds it open
+//! and asks for no passphrase again.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use crate::disk::inventory::{Device, Inventory, Kind};
+use crate::tool::Tool;
+
+/// One line of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Entry {
+    name: String,
+    source: String,
+}
+
+fn parse(text: &str) -> Vec<Entry> {
+    let entry = |line: &str| {
+        let mut words = line.split_ascii_whitespace();
+        let name = words.next().filter(|word| !word.starts_with('#'))?;
+        Some(Entry { name: name.into(), source: words.next()?.replace('"', "") })
+    };
+    text.lines().filter_map(entry).collect()
+}
+
+/// Renames the open LUKS devices as the OS calls them. Gives a line for each that was renamed.
+///
+/// # Errors
+/// When the device-mapper refuses.
+pub fn rename(inventory: &Inventory, root: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(root.join("etc/crypttab")).unwrap_or_default();
+    let mut said = Vec::new();
+    for entry in parse(&text) {
+        let Ok(device) = inventory.named(&entry.source) else { continue };
+        let Some(open) = device.holders().find(|one| one.kind == Kind::Crypt) else { continue };
+        let Some(old) = mapper_name(open).filter(|old| *old != entry.name) else { continue };
+        // A name that the device-mapper would refuse is none that the OS can use.
+        Tool::new("dmsetup")?
+            .args(["rename", "--noudevsync", "--", &old, &entry.name])
+            .stdout()
+            .with_context(|| format!("calling {old} {}, as the OS does", entry.name))?;
+        said.push(format!("{old} is called {} now, as in the OS' crypttab", entry.name));
+    }
+    Ok(said)
+}
+
+fn mapper_name(device: &Device) -> Option<String> {
+    let name = device.path.strip_prefix("/dev/mapper").ok()?;
+    Some(name.to_str()?.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_and_sources_are_read() {
+        let text = "# <target name> <source device> <key file> <options>\n\nvda2_crypt UUID=\"ab-12\" none luks,discard\n\
+            swap\t/dev/vda3 /dev/urandom swap\nlonely\n";
+        let entries = parse(text);
+        assert_eq!(entries.len(), 2);
+        assert_eq!((entries[0].name.as_str(), entries[0].source.as_str()), ("vda2_crypt", "UUID=ab-12"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,200}") {
+            parse(&text);
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Making a root ready for PID 1's hand-over: check, mount, look whether an OS is in it. The order of all that.
+
+use std::fs::File;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+use nix::mount::{MsFlags, mount};
+use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+
+use super::root::Root;
+use super::{crypttab, modules};
+use crate::disk::filesystem::FileSystem;
+use crate::disk::inventory::Inventory;
+use crate::disk::target::Target;
+use crate::mount::{detach, fstab, table};
+use crate::refusal::refused;
+use crate::tool::Tool;
+
+/// Where PID 1 takes the root from.
+pub const ROOT: &str = "/sysroot";
+
+/// What is wanted of the root.
+#[derive(Clone, Debug)]
+pub struct Wish {
+    /// The program that becomes PID 1, as an absolute path in the root.
+    pub init: String,
+    /// Options of the mount (`rootflags=`).
+    pub flags: Option<String>,
+    /// Whether it is checked before.
+    pub check: bool,
+}
+
+/// Makes it ready. Gives lines on what was done. Where it fails, nothing stays mounted.
+///
+/// # Errors
+/// With the first thing that is in the way.
+pub fn prepare(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<String>> {
+    let mut said = Vec::new();
+    make_room()?;
+    if wish.check {
+        said.extend(check(inventory, root)?);
+    }
+    std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
+    let done = mount_all(inventory, root, wish, &mut said);
+    if done.is_err() {
+        let _ = detach::below(Path::new(ROOT));
+    }
+    done.map(|()| said)
+}
+
+/// What an earlier try left is in nobody's way; an OS in RAM that waits for its hand-over is.
+fn make_room() -> Result<()> {
+    let Some(there) = table::read()?.into_iter().rev().find(|mount| mount.at == Path::new(ROOT)) else {
+        return Ok(());
+    };
+    if there.source.starts_with("/dev") {
+        return detach::below(Path::new(ROOT)).map(drop);
+    }
+    Err(refused(format!("{ROOT} has {} on it: another boot is on its way (rescue hold, rescue umount {ROOT})", there.source.display())))
+}
+
+/// The check of every boot, which repairs what is safe to repair (e2fsck -p, fsck.fat -a, fsck.f2fs -a). xfs and btrfs check
+/// themselves when they are mounted: their fsck programs do nothing at boot (fsck.xfs(8), fsck.btrfs(8)).
+fn check(inventory: &Inventory, root: &Root) -> Result<Vec<String>> {
+    let path = &root.device.path;
+    let (program, option) = match root.file_system {
+        FileSystem::Ext2 | FileSystem::Ext3 | FileSystem::Ext4 => ("e2fsck", "-p"),
+        FileSystem::F2fs => ("fsck.f2fs", "-a"),
+        FileSystem::Vfat => ("fsck.vfat", "-a"),
+        FileSystem::Btrfs | FileSystem::Xfs | FileSystem::Exfat => return Ok(Vec::new()),
+    };
+    drop(Target::claim_in(inventory, &path.to_string_lossy(), "check")?.release());
+    let output = Tool::new(program)?.arg(option).arg(path).unbroken()?;
+    match output.status.code() {
+        Some(0) => Ok(vec![format!("{}: clean", path.display())]),
+        // fsck(8): 1 is "errors corrected", 2 "reboot", which only a mounted root needs.
+        Some(1..=3) => Ok(vec![format!("{}: {program} corrected errors", path.display())]),
+        _ => bail!(
+            "{program} leaves errors on {} to a person: `rescue fsck {}` ({})",
+            path.display(),
+            path.display(),
+            output.last_line()
+        ),
+    }
+}
+
+fn mount_all(inventory: &Inventory, root: &Root, wish: &Wish, said: &mut Vec<String>) -> Result<()> {
+    let subvolume = root.system.as_ref().and_then(|system| system.subvolume.as_ref());
+    let flags = wish.flags.clone().or_else(|| subvolume.map(|subvolume| format!("subvol={subvolume}")));
+    mount_one(root, Path::new(ROOT), flags.as_deref())?;
+    said.push(format!("{} is mounted on {ROOT} ({})", root.device.path.display(), root.file_system));
+    said.extend(mount_usr(inventory)?);
+    check_init(Path::new(ROOT), &wish.init)?;
+    said.extend(crypttab::rename(inventory, Path::new(ROOT))?);
+    if modules::offer(Path::new(ROOT))? {
+        said.push("the OS has no modules for the running kernel: it gets those of this image".into());
+    }
+    Ok(())
+}
+
+/// Read-only, as every initramfs does: the OS remounts it as its fstab says.
+fn mount_one(root: &Root, at: &Path, flags: Option<&str>) -> Result<()> {
+    let (source, kind) = (&root.device.path, root.file_system);
+    if kind == FileSystem::Btrfs {
+        // One on several devices is found by the kernel only when it knows of all of them.
+        let _ = Tool::new("btrfs").map(|tool| tool.args(["device", "scan"]).output());
+    }
+    mount(Some(source), at, Some(kind.name()), MsFlags::MS_RDONLY, flags).with_context(|| {
+        let source = source.display();
+        format!("mounting {source} on {} ({kind}, options {:?}); `rescue fsck {source}` may help", at.display(), flags.unwrap_or(""))
+    })
+}
+
+/// systemd wants `/usr` to be there when it starts.
+fn mount_usr(inventory: &Inventory) -> Result<Option<String>> {
+    let text = std::fs::read_to_string(Path::new(ROOT).join("etc/fstab")).unwrap_or_default();
+    let Some(usr) = fstab::parse(&text).into_iter().find(|entry| entry.is_device() && entry.at == Path::new("/usr")) else {
+        return Ok(None);
+    };
+    let device = inventory.named(&usr.source).context("looking for the /usr of the OS' fstab")?;
+    let file_system = device.content_kind().and_then(FileSystem::from_name);
+    let file_system = file_system.with_context(|| format!("{} has no file system", device.path.display()))?;
+    let root = Root { device: device.clone(), file_system, system: None };
+    mount_one(&root, &Path::new(ROOT).join("usr"), usr.subvolume())?;
+    Ok(Some(format!("{} is mounted on {ROOT}/usr", device.path.display())))
+}
+
+/// An exec of it should work. Links are followed as the OS will follow them.
+fn check_init(root: &Path, init: &str) -> Result<()> {
+    let folder = File::open(root).with_context(|| format!("opening {}", root.display()))?;
+    let flags = OFlags::PATH | OFlags::CLOEXEC;
+    let file = openat2(folder, init.trim_start_matches('/'), flags, Mode::empty(), ResolveFlags::IN_ROOT)
+        .with_context(|| format!("there is no {init} on the disk: is it the root of an OS?"))?;
+    let data = File::from(file).metadata().with_context(|| format!("looking at {init}"))?;
+    if !data.is_file() || data.mode() & 0o111 == 0 {
+        bail!("{init} on the disk may not be executed (mode {:o})", data.mode() & 0o7777);
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    #[test]
+    fn an_init_is_looked_for_as_the_os_will() {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir_all(root.path().join("usr/lib/systemd")).unwrap();
+        std::fs::create_dir(root.path().join("sbin")).unwrap();
+        symlink("/usr/lib/systemd/systemd", root.path().join("sbin/init")).unwrap();
+        assert!(format!("{:#}", check_init(root.path(), "/sbin/init").unwrap_err()).contains("no /sbin/init"));
+        let program = root.path().join("usr/lib/systemd/systemd");
+        std::fs::write(&program, "#!").unwrap();
+        assert!(check_init(root.path(), "/sbin/init").unwrap_err().to_string().contains("may not be executed"));
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        check_init(root.path(), "/sbin/init").unwrap();
+        assert!(check_init(root.path(), "/usr").is_err());
+    }
+}

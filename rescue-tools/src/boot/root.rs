@@ -1,0 +1,80 @@
+//! Which device has the root.
+
+use anyhow::Result;
+
+use crate::disk::filesystem::FileSystem;
+use crate::disk::inventory::{Device, Inventory};
+use crate::disk::system::{self, System};
+use crate::refusal::refused;
+
+/// A root: the device, and what is on it.
+#[derive(Clone, Debug)]
+pub struct Root {
+    /// The device.
+    pub device: Device,
+    /// Its file system.
+    pub file_system: FileSystem,
+    /// The Linux on it, as far as it could be seen before mounting.
+    pub system: Option<System>,
+}
+
+/// The root that `word` names (`root=`'s forms), or the only Linux that there is.
+///
+/// # Errors
+/// When there is none, or several, or it cannot be a root.
+pub fn find(inventory: &Inventory, word: Option<&str>) -> Result<Root> {
+    match word {
+        Some(word) => named(inventory, word),
+        None => only(inventory),
+    }
+}
+
+fn named(inventory: &Inventory, word: &str) -> Result<Root> {
+    let device = inventory.named(word)?;
+    let path = device.path.display();
+    let Some(file_system) = device.content_kind().and_then(FileSystem::from_name) else {
+        return Err(refused(match device.content_kind() {
+            Some("crypto_LUKS") => format!("{path} is encrypted: `rescue unlock {path}` first"),
+            Some(other) => format!("{path} holds {other}, which is no root (`rescue disks` shows what is)"),
+            None => format!("{path} has no file system that is recognised (`rescue disks`, `rescue fsck {path}`)"),
+        }));
+    };
+    Ok(Root { device: device.clone(), file_system, system: system::find(device) })
+}
+
+fn only(inventory: &Inventory) -> Result<Root> {
+    let roots: Vec<Root> = inventory
+        .all()
+        .into_iter()
+        .filter(|device| device.mounts.is_empty())
+        .filter_map(|device| {
+            let file_system = FileSystem::from_name(device.content_kind()?)?;
+            Some(Root { device: device.clone(), file_system, system: Some(system::find(device)?) })
+        })
+        .collect();
+    match <[Root; 1]>::try_from(roots) {
+        Ok([root]) => Ok(root),
+        Err(several) if !several.is_empty() => {
+            let list: Vec<String> = several
+                .iter()
+                .map(|root| {
+                    let name = root.system.as_ref().map_or("", |system| &system.name);
+                    format!("{} ({name})", root.device.path.display())
+                })
+                .collect();
+            Err(refused(format!("there are several: {}; which one?", list.join(", "))))
+        }
+        Err(_) => {
+            let closed = |device: &&Device| {
+                device.content_kind() == Some("crypto_LUKS") && device.holders().next().is_none()
+            };
+            Err(refused(match inventory.all().into_iter().find(closed) {
+                Some(device) => format!(
+                    "there is no Linux on a disk here, but {} is encrypted: `rescue unlock` first",
+                    device.path.display()
+                ),
+                None => "there is no Linux on a disk here (`rescue disks` shows what there is)".into(),
+            }))
+        }
+    }
+}

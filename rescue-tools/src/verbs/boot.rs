@@ -1,0 +1,121 @@
+//! `rescue boot`: goes on into the OS on a disk.
+
+use std::ffi::OsString;
+
+use anyhow::{Context, Result};
+use init::control::{self, Destination, Message};
+use lexopt::prelude::*;
+use serde_json::json;
+
+use super::{Exit, Usage};
+use crate::boot::prepare::{self, ROOT, Wish};
+use crate::boot::root;
+use crate::confirm::confirm;
+use crate::disk::inventory::Inventory;
+use crate::people::{myself, people};
+use crate::run_dir::RunDir;
+
+/// What `rescue boot --help` prints.
+pub const HELP: &str = "\
+rescue boot: go on into the OS on a disk
+
+Usage: rescue boot [OPTIONS] [DEV]
+
+DEV has the root: a path, UUID=, LABEL=, PARTUUID= or PARTLABEL= with a
+value. Without it the only Linux that there is on a disk is taken. An
+encrypted one has to be open: `rescue unlock` first.
+
+The root is checked as at every boot (e2fsck -p and its like) and mounted
+read-only; then the running kernel goes on with the OS on it: its init
+becomes PID 1, and every session here ends. The OS sees the kernel
+modules of this image beside its own; nothing of that is written to the
+disk. Devices that are open get the names of the OS' /etc/crypttab, so
+that it does not ask for the passphrase again.
+
+When that fails, this system goes on, and says why.
+
+Options:
+  --flags OPTIONS  options of the mount, such as subvol=@ for btrfs
+  --init PATH      what becomes PID 1 [default: /sbin/init]
+  --no-fsck        do not check the file system
+  --prepare        stop with the root mounted on /sysroot
+  --dry-run        say what would be booted
+  --yes            no question
+  --json           one JSON object with `format`: 1, `device`, `system`,
+                   `done`
+  -h, --help       this text
+
+Exit codes: 0 on its way; 1 failed; 2 wrong usage; 3 refused: no such
+root, or several, in use, or no \"yes\".
+";
+
+struct Arguments {
+    word: Option<String>,
+    wish: Wish,
+    prepare: bool,
+    dry_run: bool,
+    yes: bool,
+    json: bool,
+}
+
+/// Boots it.
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
+    let arguments = parse(arguments)?;
+    let inventory = Inventory::read()?;
+    let root = root::find(&inventory, arguments.word.as_deref())?;
+    let device = root.device.path.clone();
+    let system = root.system.as_ref().map_or("an OS", |system| &system.name).to_owned();
+    if arguments.dry_run {
+        say(&arguments, &device, &system, &[format!("{} ({system}) would be booted", device.display())]);
+        return Ok(Exit::Done);
+    }
+    if !arguments.prepare {
+        let everyone = people(&RunDir::default());
+        let me = myself(&everyone);
+        let others = everyone.len().saturating_sub(1);
+        let also = if others > 0 { format!(", {others} of other people") } else { String::new() };
+        confirm(&format!("Boot {system} on {} ({me})? Every session ends{also}.", device.display()), arguments.yes)?;
+    }
+    let done = prepare::prepare(&inventory, &root, &arguments.wish)?;
+    say(&arguments, &device, &system, &done);
+    if !arguments.prepare {
+        let destination =
+            Destination { root: ROOT.into(), init: arguments.wish.init.clone(), arguments: Vec::new() };
+        control::send(&Message::HandOver(destination)).context("asking PID 1 to hand over (is this a Pi Lifeboat?)")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
+    let wish = Wish { init: "/sbin/init".into(), flags: None, check: true };
+    let mut parsed = Arguments { word: None, wish, prepare: false, dry_run: false, yes: false, json: false };
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("flags") => parsed.wish.flags = Some(parser.value()?.string()?),
+            Long("init") => parsed.wish.init = parser.value()?.string()?,
+            Long("no-fsck") => parsed.wish.check = false,
+            Long("prepare") => parsed.prepare = true,
+            Long("dry-run") => parsed.dry_run = true,
+            Long("yes") => parsed.yes = true,
+            Long("json") => parsed.json = true,
+            Value(word) if parsed.word.is_none() => parsed.word = Some(word.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
+    }
+    if !parsed.wish.init.starts_with('/') {
+        return Err(Usage(format!("--init {}: the path must be absolute", parsed.wish.init)).into());
+    }
+    Ok(parsed)
+}
+
+fn say(arguments: &Arguments, device: &std::path::Path, system: &str, done: &[String]) {
+    if arguments.json {
+        println!("{}", json!({ "format": 1, "device": device, "system": system, "dry_run": arguments.dry_run, "done": done }));
+    } else {
+        done.iter().for_each(|line| println!("{line}"));
+        if !arguments.prepare && !arguments.dry_run {
+            println!("handing over to {system}");
+        }
+    }
+}
