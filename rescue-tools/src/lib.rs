@@ -4,9 +4,16 @@
 //! One file for each verb in [`verbs`]; the SSH server behind `rescue sshd` is [`sshd`], what `rescue status` knows is
 //! [`status`].
 
+pub mod confirm;
+pub mod disk;
+pub mod fsck;
 pub mod kernel_log;
+pub mod mount;
+pub mod progress;
+pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;
 pub mod sshd;
 pub mod status;
+pub mod tool;
 pub mod verbs;

@@ -144,9 +144,9 @@ impl Page {
     }
 }
 
-/// Lines of at most `width` characters, broken at blanks where there are some. Control characters go: the values come
-/// from the network and from disks.
-fn wrap(text: &str, width: usize) -> Vec<String> {
+/// Lines of at most `width` characters (10 at least), broken at blanks where there are some. Control characters go: the
+/// values come from the network and from disks.
+pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let clean: String =
         text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();
     let indent: String = clean.chars().take_while(|character| *character == ' ').take(width / 2).collect();

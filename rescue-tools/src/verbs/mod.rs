@@ -1,13 +1,20 @@
 //! The verbs of `rescue`, one file for each.
 
+pub mod disks;
+pub mod fsck;
+pub mod mount;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
+pub mod umount;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
 
 use anyhow::Result;
+
+use crate::disk::target::ClaimError;
+use crate::refusal::Refused;
 
 /// One verb.
 struct Verb {
@@ -16,7 +23,49 @@ struct Verb {
     purpose: Option<&'static str>,
     /// What `rescue help VERB` and `rescue VERB --help` print.
     help: &'static str,
-    run: fn(Vec<OsString>) -> Result<()>,
+    run: fn(Vec<OsString>) -> Result<Exit>,
+}
+
+/// How a verb ended: the exit codes, the same for all verbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// It is done, or there was nothing to do.
+    Done = 0,
+    /// It failed; one line on standard error says why. Something may have been changed.
+    Failed = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// Refused; nothing was changed: in use, too small, no "yes".
+    Refused = 3,
+    /// It is done, and problems were found and left.
+    Problems = 4,
+}
+
+/// The table for help texts and docs.
+pub const EXIT_CODES: &str = "\
+Exit codes: 0 done; 1 failed; 2 wrong usage; 3 refused, nothing was
+changed; 4 problems were found and left.
+";
+
+impl Exit {
+    /// The code of a verb that ended with `error`: an error in the chain may decide it.
+    pub fn of(error: &anyhow::Error) -> Self {
+        let is_usage = error.is::<Usage>() || error.is::<lexopt::Error>();
+        let is_refusal =
+            error.is::<Refused>() || error.downcast_ref::<ClaimError>().is_some_and(ClaimError::is_refusal);
+        match (is_usage, is_refusal) {
+            (true, _) => Exit::Usage,
+            (_, true) => Exit::Refused,
+            _ => Exit::Failed,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
 }
 
 const VERBS: &[Verb] = &[
@@ -25,6 +74,30 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "disks",
+        purpose: Some("what disks there are, and what is on them"),
+        help: disks::HELP,
+        run: disks::run,
+    },
+    Verb {
+        name: "fsck",
+        purpose: Some("look at file systems, and repair them after a yes"),
+        help: fsck::HELP,
+        run: fsck::run,
+    },
+    Verb {
+        name: "mount",
+        purpose: Some("mount a file system, read-only unless told otherwise"),
+        help: mount::HELP,
+        run: mount::run,
+    },
+    Verb {
+        name: "umount",
+        purpose: Some("unmount a device or a folder, and all that is below"),
+        help: umount::HELP,
+        run: umount::run,
     },
     Verb {
         name: "sshd",
@@ -70,10 +143,10 @@ fn run_verb(verb: &Verb, arguments: Vec<OsString>) -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match (verb.run)(arguments) {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(exit) => exit.into(),
         Err(error) => {
             eprintln!("rescue {}: {error:#}", verb.name);
-            ExitCode::from(if error.is::<Usage>() || error.is::<lexopt::Error>() { 2 } else { 1 })
+            Exit::of(&error).into()
         }
     }
 }
@@ -104,4 +177,28 @@ fn unknown(name: &str) -> ExitCode {
         VERBS.iter().filter(|verb| verb.purpose.is_some()).map(|verb| verb.name).chain(["help"]).collect();
     eprintln!("rescue: there is no verb {name:?}; there are: {}", verbs.join(", "));
     ExitCode::from(2)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+    use crate::refusal::refused;
+
+    #[test]
+    fn the_error_decides_the_exit_code_however_deep_it_is() {
+        let usage = anyhow::Error::from(Usage("no device".into()));
+        let claim = ClaimError::ReadOnly { purpose: "repair".into(), path: "/dev/sda".into() };
+        for (error, exit) in [
+            (usage, Exit::Usage),
+            (refused("no"), Exit::Refused),
+            (claim.into(), Exit::Refused),
+            (ClaimError::Look { word: "sda".into(), reason: "x".into() }.into(), Exit::Failed),
+            (anyhow::anyhow!("lost"), Exit::Failed),
+        ] {
+            let error = Err::<(), _>(error).context("one").context("two").unwrap_err();
+            assert_eq!(Exit::of(&error), exit, "{error:#}");
+        }
+    }
 }

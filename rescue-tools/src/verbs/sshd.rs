@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
+use super::Exit;
 use crate::sshd::{listener, settings};
 
 /// What `rescue sshd --help` prints.
@@ -35,6 +36,7 @@ nothing.
 ";
 
 /// Runs the server until a signal ends it.
-pub fn run(arguments: Vec<OsString>) -> Result<()> {
-    listener::run(settings::parse(arguments)?)
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
+    listener::run(settings::parse(arguments)?)?;
+    Ok(Exit::Done)
 }

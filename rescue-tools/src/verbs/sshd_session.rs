@@ -4,6 +4,7 @@ use std::ffi::OsString;
 
 use anyhow::Result;
 
+use super::Exit;
 use crate::sshd::{session, settings};
 
 /// What `rescue sshd-session --help` prints.
@@ -15,6 +16,7 @@ standard input and a socket to itself as standard output.
 ";
 
 /// Serves the connection until it ends.
-pub fn run(arguments: Vec<OsString>) -> Result<()> {
-    session::run(settings::parse(arguments)?)
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
+    session::run(settings::parse(arguments)?)?;
+    Ok(Exit::Done)
 }

@@ -6,6 +6,7 @@ use std::io::{IsTerminal, Write};
 use anyhow::{Context, Result};
 use lexopt::prelude::*;
 
+use super::Exit;
 use crate::run_dir::RunDir;
 use crate::status::{gather, text};
 
@@ -29,7 +30,7 @@ text.
 ";
 
 /// Prints the status.
-pub fn run(arguments: Vec<OsString>) -> Result<()> {
+pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let mut json = false;
     let mut run = RunDir::default();
     let mut parser = lexopt::Parser::from_args(arguments);
@@ -50,5 +51,6 @@ pub fn run(arguments: Vec<OsString>) -> Result<()> {
             std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|set| set.is_empty());
         text::render(&status, colour)
     };
-    std::io::stdout().write_all(output.as_bytes()).context("writing to standard output")
+    std::io::stdout().write_all(output.as_bytes()).context("writing to standard output")?;
+    Ok(Exit::Done)
 }
