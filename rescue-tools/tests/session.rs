@@ -250,7 +250,8 @@ asyncio.run(asyncio.wait_for(main(*sys.argv[1:3]), 50))
 #[test]
 fn signals_reach_the_program_and_a_break_ends_nothing() {
     let server = Server::start();
-    let mut python = Command::new("python3");
+    // Not another Python in PATH: the package is for this one.
+    let mut python = Command::new("/usr/bin/python3");
     python.args(["-c", ASYNCSSH, &server.address.port().to_string()]).arg(server.path("id"));
     let out = output(python.args(["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]).stdin(Stdio::null()));
     assert_eq!(code(&out), Some(0), "{}", text(&out.stderr));

@@ -39,9 +39,14 @@ fn noise(path: &Path) {
 }
 
 fn hash(path: &Path) -> String {
-    let mut hash = Sha256::new();
-    std::io::copy(&mut std::fs::File::open(path).unwrap(), &mut hash).unwrap();
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    let mut file = std::fs::File::open(path).unwrap();
+    let (mut hash, mut block) = (Sha256::new(), vec![0; 1 << 16]);
+    loop {
+        match file.read(&mut block).unwrap() {
+            0 => return hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            length => hash.update(&block[..length]),
+        }
+    }
 }
 
 /// `ssh_options` for programs that call the port `-P`.
@@ -89,8 +94,12 @@ fn files_go_both_ways_by_every_program() {
         eprintln!("{name}: {} MiB there and back in {:.0} s", mebibytes(), began.elapsed().as_secs_f64());
     }
     // All that went through left no trace in the listener, and what a connection's process takes is bounded.
-    let peak = ssh_ok(&machine, "grep VmHWM /proc/$PPID/status; dd if=/dev/zero bs=1M count=16 2>/dev/null; grep VmHWM /proc/$PPID/status");
-    let last = peak.rsplit_once("VmHWM:").unwrap().1.split_whitespace().next().unwrap().parse::<u64>().unwrap();
+    let peak = ssh_ok(
+        &machine,
+        "grep VmHWM /proc/$PPID/status; dd if=/dev/zero bs=1M count=16 2>/dev/null; grep VmHWM /proc/$PPID/status",
+    );
+    let last =
+        peak.rsplit_once("VmHWM:").unwrap().1.split_whitespace().next().unwrap().parse::<u64>().unwrap();
     assert!(last < 32 << 10, "{last} KiB");
 }
 
@@ -149,9 +158,8 @@ fn thirty_two_at_once_and_a_flood_while_one_works() {
     assert_eq!(ssh(&machine, "true").status.code(), Some(255));
     all.truncate(1);
 
-    let flood: Vec<TcpStream> = (0..200)
-        .map(|_| TcpStream::connect(("127.0.0.1", machine.ssh_port().unwrap())).unwrap())
-        .collect();
+    let flood: Vec<TcpStream> =
+        (0..200).map(|_| TcpStream::connect(("127.0.0.1", machine.ssh_port().unwrap())).unwrap()).collect();
     for number in 0..50 {
         all[0].say(&format!("word {number}"));
         assert_eq!(all[0].line(), format!("word {number}"));
@@ -175,7 +183,8 @@ fn a_shell_in_tmux_outlives_its_connection() {
     let until = |wanted: &str| {
         let began = Instant::now();
         loop {
-            let pane = String::from_utf8_lossy(&ssh(&machine, "tmux capture-pane -p -t work").stdout).into_owned();
+            let pane =
+                String::from_utf8_lossy(&ssh(&machine, "tmux capture-pane -p -t work").stdout).into_owned();
             if pane.contains(wanted) {
                 return;
             }

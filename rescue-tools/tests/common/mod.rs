@@ -164,7 +164,7 @@ pub(crate) fn output(command: &mut Command) -> Output {
             "dbclient" | "dropbearconvert" => "dropbear-bin",
             "plink" | "psftp" | "puttygen" => "putty-tools",
             "ssh-audit" => "ssh-audit",
-            "python3" => "python3-asyncssh",
+            "/usr/bin/python3" => "python3-asyncssh",
             _ => "openssh-client",
         };
         panic!("{program}: {error}: install the Debian package {package}")

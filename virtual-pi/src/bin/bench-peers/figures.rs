@@ -130,7 +130,13 @@ fn fetch(measured: &Measured, site: &Site) -> Vec<Figure> {
 fn ssh_throughput(measured: &Measured) -> [Figure; 2] {
     let row = |name: &str, ours: fn(&Throughput) -> f64, peer: fn(&Throughput) -> f64| {
         let values = |read: fn(&Throughput) -> f64| measured.throughput.iter().map(read).collect();
-        Figure::new(format!("{name} over SSH, OpenSSH's sshd"), "MB/s", "at least 1", values(ours), values(peer))
+        Figure::new(
+            format!("{name} over SSH, OpenSSH's sshd"),
+            "MB/s",
+            "at least 1",
+            values(ours),
+            values(peer),
+        )
     };
     [
         row("upload", |run| run.ours_up, |run| run.peer_up),
