@@ -8,6 +8,7 @@ pub mod cmdline;
 pub mod config;
 pub mod event;
 pub mod explain;
+pub mod host_key;
 pub mod ip;
 pub mod manifest;
 pub mod plan;

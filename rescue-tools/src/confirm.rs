@@ -20,9 +20,9 @@ pub fn confirm(question: &str, yes: bool) -> Result<()> {
         return Ok(());
     }
     let Ok(terminal) = OpenOptions::new().read(true).write(true).open(TERMINAL) else {
-        return Err(refused(format!(
-            "{question} There is no terminal to answer on, so nothing was changed: say --yes (or log in with ssh -t)"
-        )));
+        return Err(refused(
+            "there is no terminal to ask on, so nothing was changed; say --yes, or log in with ssh -t",
+        ));
     };
     ask(question, BufReader::new(&terminal), &terminal)
 }

@@ -2,11 +2,14 @@
 
 use std::ffi::OsStr;
 use std::io::{Read, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::thread;
 
 use anyhow::{Context, Result, bail};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Every program that `rescue` may call, with the Debian package that has it. The standard profile carries them all:
 /// held by `the_standard_profile_carries_every_program`.
@@ -130,6 +133,23 @@ impl Tool {
         });
         let status = child.wait().with_context(|| format!("waiting for {}", self.name))?;
         Ok(Output { status, stdout, stderr })
+    }
+
+    /// [`Tool::output`] of a program that must not be broken off: neither Ctrl-C nor the end of the SSH connection reaches
+    /// it, and we stay to hear it out.
+    pub fn unbroken(self) -> Result<Output> {
+        self.unbroken_with_input(&[])
+    }
+
+    /// The same with `input` on its standard input.
+    pub fn unbroken_with_input(mut self, input: &[u8]) -> Result<Output> {
+        for signal in [SIGHUP, SIGINT, SIGTERM] {
+            // From the first on, these signals set a flag that nobody reads: they end nothing any more.
+            signal_hook::flag::register(signal, Arc::default()).context("keeping signals off")?;
+        }
+        // A terminal sends its signals to the group of processes in front.
+        self.command.process_group(0);
+        self.output_with_input(input)
     }
 
     /// [`Tool::output`] of a program that must succeed: its standard output. The error has the last line that it said.

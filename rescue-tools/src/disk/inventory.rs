@@ -3,10 +3,11 @@
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::{lsblk, probe};
+use crate::refusal::refused;
 use crate::tool::Tool;
 
 /// Where the kernel tells of its devices.
@@ -61,12 +62,13 @@ pub struct Device {
     /// The file or device that a loop device shows.
     pub backing: Option<PathBuf>,
     /// Its partitions, and what else stands on it. A device on several others (RAID) is below each of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub children: Vec<Device>,
 }
 
 /// What a block device is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(into = "String")]
 pub enum Kind {
     /// A whole disk.
     Disk,
@@ -84,6 +86,21 @@ pub enum Kind {
     Rom,
     /// Something else, by `lsblk`'s word for it.
     Other(String),
+}
+
+impl From<Kind> for String {
+    fn from(kind: Kind) -> Self {
+        let word = match kind {
+            Kind::Disk => "disk",
+            Kind::Partition => "partition",
+            Kind::Crypt => "crypt",
+            Kind::Lvm => "lvm",
+            Kind::Loop => "loop",
+            Kind::Rom => "rom",
+            Kind::Raid(word) | Kind::Other(word) => return word,
+        };
+        word.into()
+    }
 }
 
 /// A partition table.
@@ -147,7 +164,7 @@ impl Inventory {
     }
 
     /// The device that a person names: a path (links are followed), a kernel's name (`sda1`), or `UUID=`, `LABEL=`,
-    /// `PARTUUID=`, `PARTLABEL=` with a value. One that several devices have is an error.
+    /// `PARTUUID=`, `PARTLABEL=` with a value. One that none has, or several, is refused.
     pub fn named(&self, word: &str) -> Result<&Device> {
         if let Some((tag, value)) = word.split_once('=')
             && !word.starts_with('/')
@@ -159,16 +176,16 @@ impl Inventory {
         }
         let path = Path::new(word);
         let Ok(file) = std::fs::metadata(path) else {
-            bail!("there is no {word} ({})", self.choice());
+            return Err(refused(format!("there is no {word} ({})", self.choice())));
         };
         if !file.file_type().is_block_device() {
-            bail!("{word} is no block device ({})", self.choice());
+            return Err(refused(format!("{word} is no block device ({})", self.choice())));
         }
         let number = (rustix::fs::major(file.rdev()), rustix::fs::minor(file.rdev()));
         self.all()
             .into_iter()
             .find(|device| device.number == number)
-            .ok_or_else(|| anyhow!("{word} has no medium, or is a RAM disk"))
+            .ok_or_else(|| refused(format!("{word} has no medium, or is a RAM disk")))
     }
 
     fn tagged(&self, tag: &str, value: &str) -> Result<&Device> {
@@ -190,11 +207,11 @@ impl Inventory {
             .collect();
         match found.as_slice() {
             [one] => Ok(one),
-            [] => Err(anyhow!("no device has {tag}={value} (`rescue disks` shows what there is)")),
+            [] => Err(refused(format!("no device has {tag}={value} (`rescue disks` shows what there is)"))),
             several => {
                 let paths: Vec<String> =
                     several.iter().map(|device| device.path.display().to_string()).collect();
-                Err(anyhow!("several devices have {tag}={value}: {}; say which", paths.join(", ")))
+                Err(refused(format!("several devices have {tag}={value}: {}; say which", paths.join(", "))))
             }
         }
     }

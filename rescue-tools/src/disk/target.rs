@@ -88,7 +88,12 @@ impl Target {
     pub fn claim(word: &str, purpose: &str) -> Result<Self, ClaimError> {
         let inventory = Inventory::read()
             .map_err(|error| ClaimError::Look { word: word.into(), reason: format!("{error:#}") })?;
-        let device = free(&inventory, word, purpose)?;
+        Self::claim_in(&inventory, word, purpose)
+    }
+
+    /// The same among devices that were looked at a moment ago.
+    pub fn claim_in(inventory: &Inventory, word: &str, purpose: &str) -> Result<Self, ClaimError> {
+        let device = free(inventory, word, purpose)?;
         let file = open(&device, purpose)?;
         Ok(Target { file, device })
     }

@@ -145,8 +145,8 @@ impl Page {
     }
 }
 
-/// Lines of at most `width` characters, broken at blanks where there are some. Control characters go: the values come
-/// from the network and from disks.
+/// Lines of at most `width` characters, broken at blanks where there are some. Control characters go: the
+/// values come from the network and from disks.
 pub fn wrap(text: &str, width: usize) -> Vec<String> {
     let clean: String =
         text.chars().map(|character| if character.is_control() { ' ' } else { character }).collect();

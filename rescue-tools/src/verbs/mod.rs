@@ -2,13 +2,17 @@
 
 pub mod console;
 pub mod r#continue;
+pub mod disks;
+pub mod fsck;
 pub mod hold;
 pub mod log;
+pub mod mount;
 pub mod poweroff;
 pub mod reboot;
 pub mod sshd;
 pub mod sshd_session;
 pub mod status;
+pub mod umount;
 pub mod watch;
 
 use std::ffi::OsString;
@@ -77,6 +81,30 @@ const VERBS: &[Verb] = &[
         purpose: Some("what this machine is and where its boot stands"),
         help: status::HELP,
         run: status::run,
+    },
+    Verb {
+        name: "disks",
+        purpose: Some("what disks there are, and what is on them"),
+        help: disks::HELP,
+        run: disks::run,
+    },
+    Verb {
+        name: "fsck",
+        purpose: Some("look at file systems, and repair them after a yes"),
+        help: fsck::HELP,
+        run: fsck::run,
+    },
+    Verb {
+        name: "mount",
+        purpose: Some("mount a file system, read-only unless told otherwise"),
+        help: mount::HELP,
+        run: mount::run,
+    },
+    Verb {
+        name: "umount",
+        purpose: Some("unmount a device or a folder, and all that is below"),
+        help: umount::HELP,
+        run: umount::run,
     },
     Verb {
         name: "watch",
