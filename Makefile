@@ -1,6 +1,6 @@
 # Pi Lifeboat. Every target installs what it lacks (Debian 12 or 13) and builds what changed.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check device bench clean
+.PHONY: help demo test check device bench fuzz clean
 
 OS ?= rescue
 
@@ -25,6 +25,10 @@ device: ## the programs that run on the Pi, small, as for a real image
 bench: ## speed and memory against the systems to beat
 	@.ci/setup bench
 	@.ci/bench
+
+fuzz: ## look for input that our parsers do not survive (SECONDS_EACH=60)
+	@.ci/setup fuzz
+	@.ci/fuzz
 
 clean: ## remove all that was built
 	rm -rf target

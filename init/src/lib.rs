@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod event;
 pub mod explain;
+pub mod host_key;
 pub mod ip;
 pub mod manifest;
 pub mod plan;

@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::cmdline::{CommandLine, Word};
+use crate::host_key::HostKeyFile;
 use crate::ip::{self, Network};
 use crate::manifest::from_hex;
 use crate::size::Size;
@@ -149,7 +150,7 @@ impl std::fmt::Display for Problem {
 }
 
 /// Our own parameters: name, form, meaning. `docs/kernel-parameters.md` lists the same (a test compares them).
-pub const PARAMETERS: [(&str, &str, &str); 10] = [
+pub const PARAMETERS: [(&str, &str, &str); 11] = [
     ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
     ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
     ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
@@ -168,6 +169,11 @@ pub const PARAMETERS: [(&str, &str, &str); 10] = [
     ),
     ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
     ("lifeboat.hold", "", "stop before the hand-over, as rd.break does"),
+    (
+        HostKeyFile::PARAMETER,
+        "DEVICE:/PATH",
+        "take the SSH host key from this file on a disk, which is only read",
+    ),
 ];
 
 const DEFAULT_FLOOR: Size = Size::Bytes(128 << 20);
@@ -234,6 +240,8 @@ impl Plan {
                 }
             }
             "lifeboat.fail" => self.fail.push(fail(value)?),
+            // The SSH server reads it by itself.
+            HostKeyFile::PARAMETER => _ = HostKeyFile::parse(value)?,
             name if name.starts_with("lifeboat.") => {
                 return Err(format!("no such parameter; there are {}", parameter_names()));
             }
@@ -428,6 +436,7 @@ mod tests {
             "lifeboat.watchdog=maybe",
             "rd.break=lunch",
             "lifeboat.console=root",
+            "lifeboat.hostkey=disk",
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",

@@ -116,7 +116,9 @@ fn the_host_key_is_made_once_and_is_the_owners() {
     let written = std::fs::read_to_string(server.run("ssh_host_ed25519_key.fingerprint")).unwrap();
     assert_eq!(written, format!("{}\n", server.fingerprint));
 
+    assert!(server.log().contains(&format!("host key {}, of this boot, made now", server.fingerprint)));
     server.restart();
+    assert!(server.log().contains(&format!("host key {}, of this boot, as before", server.fingerprint)));
     assert_eq!(std::fs::read(&path).unwrap(), first);
     assert_eq!(code(&server.exec("true")), Some(0));
 

@@ -206,6 +206,58 @@ fn a_session_that_dies_ends_alone() {
 }
 
 #[test]
+fn a_client_that_answers_no_more_is_given_up() {
+    let server = Server::start_with(&["--client-alive-interval", "1"]);
+    let mut ssh = server.ssh();
+    ssh.args(["echo ready; exec sleep 1000"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut ssh = ssh.spawn().unwrap();
+    BufReader::new(ssh.stdout.take().unwrap()).read_line(&mut String::new()).unwrap();
+    let program = children(server.sessions()[0])[0];
+    // Its kernel still takes what we send: only the questions tell.
+    signal(ssh.id(), "STOP");
+    until("the program is left", || !is_alive(program));
+    server.wait_for_no_session();
+    ssh.kill().unwrap();
+    wait(&mut ssh);
+}
+
+/// A client that sends what OpenSSH's does not: signals, and a break.
+const ASYNCSSH: &str = r#"
+import asyncio, asyncssh, sys
+async def main(port, key):
+    options = dict(port=int(port), username="root", client_keys=[key], known_hosts=None, config=None, agent_path=None)
+    async with asyncssh.connect("127.0.0.1", **options) as connection:
+        for name in sys.argv[3:]:
+            line = "trap 'echo " + name + "; exit 3' " + name + "; echo ready; while :; do sleep 0.05; done"
+            process = await connection.create_process(line)
+            assert await process.stdout.readline() == "ready\n"
+            process.send_signal(name)
+            assert await process.stdout.read() == name + "\n"
+            await process.wait()
+            assert process.exit_status == 3, process.exit_status
+        process = await connection.create_process("exec sleep 1000")
+        process.send_signal("KILL")
+        await process.wait()
+        assert process.exit_signal[0] == "KILL", process.exit_signal
+        process = await connection.create_process("echo ready; read line; echo $line", term_type="vt220")
+        await process.stdout.readline()
+        process.send_break(100)
+        process.stdin.write("still here\n")
+        assert "still here" in await process.stdout.read()
+asyncio.run(asyncio.wait_for(main(*sys.argv[1:3]), 50))
+"#;
+
+#[test]
+fn signals_reach_the_program_and_a_break_ends_nothing() {
+    let server = Server::start();
+    // Not another Python in PATH: the package is for this one.
+    let mut python = Command::new("/usr/bin/python3");
+    python.args(["-c", ASYNCSSH, &server.address.port().to_string()]).arg(server.path("id"));
+    let out = output(python.args(["TERM", "INT", "HUP", "QUIT", "USR1", "USR2"]).stdin(Stdio::null()));
+    assert_eq!(code(&out), Some(0), "{}", text(&out.stderr));
+}
+
+#[test]
 fn sighup_ends_nothing() {
     let server = Server::start();
     let mut ssh = server.ssh();

@@ -36,7 +36,15 @@ fn help_names_every_verb_and_option() {
         );
         assert!(!text(&out.stdout).contains("sshd-session"));
     }
-    for option in ["--listen", "--authorized-keys", "--host-key", "--shell", "--run-dir", "--kmsg"] {
+    for option in [
+        "--listen",
+        "--authorized-keys",
+        "--host-key",
+        "--shell",
+        "--run-dir",
+        "--kmsg",
+        "--client-alive-interval",
+    ] {
         assert!(text(&rescue(&["sshd", "--help"]).stdout).contains(option), "{option}");
     }
     assert_eq!(rescue(&["help", "status"]).stdout, rescue(&["status", "-h"]).stdout);

@@ -20,7 +20,7 @@ use tokio::time::{sleep, timeout};
 
 use super::admission::{Admission, CONNECTIONS, Ticket};
 use super::authorized_keys::AuthorizedKeys;
-use super::host_key;
+use super::host_key::{self, Origin, Sources};
 use super::oom::{self, LISTENER};
 use super::sessions;
 use super::settings::Settings;
@@ -52,10 +52,10 @@ pub fn run(settings: Settings) -> Result<()> {
     oom::inherit_less(LISTENER);
     let log = settings.log();
     sessions::sweep(&settings.run);
-    let key = host_key::load_or_make(&settings, &log)?;
+    let (key, origin) = host_key::load_or_make(&settings, &Sources::default(), &log)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("starting the server's runtime")?;
-    report(&settings, &log, &sockets, &host_key::fingerprint(&key));
+    report(&settings, &log, &sockets, &host_key::fingerprint(&key), &origin);
     let key = host_key::to_text(&key)?;
     let (left, ending) = (watch::Sender::new(()), watch::Sender::new(false));
     let server = Arc::new(Server { settings, log, key, admission: Mutex::default(), left, ending });
@@ -63,7 +63,7 @@ pub fn run(settings: Settings) -> Result<()> {
 }
 
 /// What an operator wants to read on the console, and what a test waits for.
-fn report(settings: &Settings, log: &KernelLog, sockets: &[TcpListener], fingerprint: &str) {
+fn report(settings: &Settings, log: &KernelLog, sockets: &[TcpListener], fingerprint: &str, origin: &Origin) {
     match AuthorizedKeys::read(&settings.authorized_keys) {
         Err(error) => log.say(format!("nobody can log in: {error:#}")),
         Ok(keys) => {
@@ -80,7 +80,7 @@ fn report(settings: &Settings, log: &KernelLog, sockets: &[TcpListener], fingerp
             ));
         }
     }
-    log.say(format!("host key {fingerprint}"));
+    log.say(format!("host key {fingerprint}, {origin}"));
     for address in sockets.iter().filter_map(|socket| socket.local_addr().ok()) {
         log.say(format!("listening on {address}"));
     }

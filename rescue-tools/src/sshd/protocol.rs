@@ -10,17 +10,15 @@ use russh::{MethodKind, MethodSet, Preferred, SshId, cipher, kex, mac};
 
 use super::intake::WINDOW;
 
-/// A client that says nothing is asked whether it lives this often …
-const KEEPALIVE: Duration = Duration::from_secs(30);
-/// … and given up after so many unanswered questions.
+/// A client is given up after so many unanswered questions whether it lives.
 const KEEPALIVES: usize = 4;
 /// For how long a client may leave what we sent unacknowledged, in milliseconds.
 pub const UNACKNOWLEDGED: u32 = 120_000;
 /// A login has 6 tries. OpenSSH begins with a request of the method `none`, to learn the methods: it counts as well.
 const TRIES: usize = 6 + 1;
 
-/// The server's side of a connection.
-pub fn config(host_key: PrivateKey) -> Arc<Config> {
+/// The server's side of a connection; a client that says nothing is asked after `client_alive` whether it lives.
+pub fn config(host_key: PrivateKey, client_alive: Duration) -> Arc<Config> {
     Arc::new(Config {
         server_id: SshId::Standard(Cow::Borrowed(concat!("SSH-2.0-PiLifeboat_", env!("CARGO_PKG_VERSION")))),
         methods: MethodSet::from([MethodKind::PublicKey].as_slice()),
@@ -34,7 +32,7 @@ pub fn config(host_key: PrivateKey) -> Arc<Config> {
         preferred: preferred(),
         max_auth_attempts: TRIES,
         inactivity_timeout: None,
-        keepalive_interval: Some(KEEPALIVE),
+        keepalive_interval: Some(client_alive),
         keepalive_max: KEEPALIVES,
         nodelay: true,
         ..Config::default()

@@ -61,9 +61,10 @@ async fn serve(settings: Settings, socket: TcpStream, control: UnixStream, key: 
     let run = settings.run.clone();
     let programs = Arc::new(Programs::default());
     let ends = Ends { peer, local };
+    let config = protocol::config(key, settings.client_alive);
     let connection = Connection::new(settings, ends, control, programs.clone(), Priority::lower());
     let mut session = tokio::select! {
-        session = russh::server::run_stream(protocol::config(key), stream, connection) => match session {
+        session = russh::server::run_stream(config, stream, connection) => match session {
             Ok(session) => session,
             // Scanners that speak no SSH are not worth a line.
             Err(_) => return Ok(()),

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::{Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use anyhow::Result;
 use init::config::AUTHORIZED_KEYS_PATH;
@@ -28,11 +29,16 @@ pub struct Settings {
     pub run: RunDir,
     /// The kernel's log.
     pub kmsg: PathBuf,
+    /// A client that says nothing is asked this often whether it lives (sshd_config(5), ClientAliveInterval).
+    pub client_alive: Duration,
 }
 
 /// Where the server listens unless it is told otherwise.
 pub const DEFAULT_LISTEN: SocketAddr =
     SocketAddr::V6(std::net::SocketAddrV6::new(Ipv6Addr::UNSPECIFIED, 22, 0, 0));
+
+/// How often a silent client is asked unless it is said otherwise.
+pub const DEFAULT_CLIENT_ALIVE: Duration = Duration::from_secs(30);
 
 impl Settings {
     /// The server's log.
@@ -52,6 +58,7 @@ impl Settings {
             arguments.push(option.into());
             arguments.push(path.into());
         }
+        arguments.extend(["--client-alive-interval".into(), self.client_alive.as_secs().to_string().into()]);
         arguments
     }
 }
@@ -64,6 +71,7 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Settings> {
     let mut authorized_keys = PathBuf::from(AUTHORIZED_KEYS_PATH);
     let mut shell = PathBuf::from("/bin/sh");
     let mut kmsg = PathBuf::from(KMSG_PATH);
+    let mut client_alive = DEFAULT_CLIENT_ALIVE;
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -73,6 +81,9 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Settings> {
             Long("shell") => shell = parser.value()?.into(),
             Long("run-dir") => run = RunDir::new(parser.value()?),
             Long("kmsg") => kmsg = parser.value()?.into(),
+            Long("client-alive-interval") => {
+                client_alive = Duration::from_secs(parser.value()?.parse_with(seconds)?)
+            }
             _ => return Err(argument.unexpected().into()),
         }
     }
@@ -85,7 +96,12 @@ pub fn parse(arguments: Vec<OsString>) -> Result<Settings> {
         }
     };
     let host_key = host_key.unwrap_or_else(|| run.host_key());
-    Ok(Settings { listen, host_key, fingerprint, authorized_keys, shell, run, kmsg })
+    Ok(Settings { listen, host_key, fingerprint, authorized_keys, shell, run, kmsg, client_alive })
+}
+
+/// From 1 to a day: a server that never asked would keep dead clients for ever.
+fn seconds(text: &str) -> Result<u64, &'static str> {
+    text.parse().ok().filter(|seconds| (1..=86_400).contains(seconds)).ok_or("1 to 86400 seconds")
 }
 
 #[cfg(test)]
@@ -107,18 +123,32 @@ mod tests {
 
     #[test]
     fn a_session_is_told_the_same() {
-        let settings =
-            parsed(&["--listen", "127.0.0.1:1", "--listen=[::1]:2", "--run-dir", "/x", "--shell", "/s"]);
+        let settings = parsed(&[
+            "--listen",
+            "127.0.0.1:1",
+            "--listen=[::1]:2",
+            "--run-dir",
+            "/x",
+            "--shell",
+            "/s",
+            "--client-alive-interval=7",
+        ]);
         let settings = settings.unwrap();
         assert_eq!(settings.listen.len(), 2);
         assert_eq!(settings.host_key.to_str(), Some("/x/ssh_host_ed25519_key"));
         let session = parse(settings.session_arguments().split_off(1)).unwrap();
         assert_eq!((session.shell, session.run), (settings.shell, settings.run));
+        assert_eq!(session.client_alive, Duration::from_secs(7));
     }
 
     #[test]
     fn bad_options_are_named() {
-        for (bad, says) in [("--listen=port", "port"), ("--password", "--password"), ("word", "word")] {
+        for (bad, says) in [
+            ("--listen=port", "port"),
+            ("--password", "--password"),
+            ("word", "word"),
+            ("--client-alive-interval=0", "1 to 86400"),
+        ] {
             let error = format!("{:#}", parsed(&[bad]).unwrap_err());
             assert!(error.contains(says), "{error}");
         }

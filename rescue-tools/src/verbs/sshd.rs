@@ -28,6 +28,10 @@ Options:
   --run-dir RUN           where status and sessions are
                           [default: /run/lifeboat]
   --kmsg PATH             the kernel's log [default: /dev/kmsg]
+  --client-alive-interval SECONDS
+                          ask a silent client this often whether it
+                          lives, and close after four questions
+                          without an answer [default: 30]
   -h, --help              this text
 
 Signals: TERM and INT say goodbye to those who are logged in, close

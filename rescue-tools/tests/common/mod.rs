@@ -18,18 +18,24 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) child: Child,
     pub(crate) fingerprint: String,
+    more: &'static [&'static str],
 }
 
 impl Server {
     /// A server that a key `id` of its own can log in to.
     pub(crate) fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(more: &'static [&'static str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         make_key(&folder.path().join("id"), "ed25519");
         std::fs::copy(folder.path().join("id.pub"), folder.path().join("authorized_keys")).unwrap();
         std::fs::write(folder.path().join("kmsg"), "").unwrap();
         let address = free_address();
-        let (child, fingerprint) = serve(folder.path(), address);
-        Server { folder, address, child, fingerprint }
+        let (child, fingerprint) = serve(folder.path(), address, more);
+        Server { folder, address, child, fingerprint, more }
     }
 
     /// Ends the server, unless it has been killed, and starts it again.
@@ -37,7 +43,7 @@ impl Server {
         if self.child.try_wait().unwrap().is_none() {
             self.terminate();
         }
-        (self.child, self.fingerprint) = serve(self.folder.path(), self.address);
+        (self.child, self.fingerprint) = serve(self.folder.path(), self.address, self.more);
     }
 
     /// SIGTERM, and how it ended.
@@ -119,12 +125,13 @@ impl Drop for Server {
     }
 }
 
-fn serve(folder: &Path, address: SocketAddr) -> (Child, String) {
+fn serve(folder: &Path, address: SocketAddr, more: &[&str]) -> (Child, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_rescue"))
         .args(["sshd", "--listen", &address.to_string()])
         .args(["--run-dir".as_ref(), folder.join("run").as_os_str()])
         .args(["--authorized-keys".as_ref(), folder.join("authorized_keys").as_os_str()])
         .args(["--kmsg".as_ref(), folder.join("kmsg").as_os_str()])
+        .args(more)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -157,6 +164,7 @@ pub(crate) fn output(command: &mut Command) -> Output {
             "dbclient" | "dropbearconvert" => "dropbear-bin",
             "plink" | "psftp" | "puttygen" => "putty-tools",
             "ssh-audit" => "ssh-audit",
+            "/usr/bin/python3" => "python3-asyncssh",
             _ => "openssh-client",
         };
         panic!("{program}: {error}: install the Debian package {package}")

@@ -9,12 +9,13 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use virtual_pi::board::{Board, Pi, Serial};
 use virtual_pi::bootloader::firmware::Boot;
-use virtual_pi::machine::{Machine, Options, Sinks, Usage};
+use virtual_pi::machine::{Forward, Machine, Options, Sinks, Usage};
 
 use crate::banner;
 use crate::case::{Case, Goal, System};
 use crate::console::{self, Recorder, Recording};
 use crate::site::{self, Site};
+use crate::ssh_throughput;
 
 /// No boot may take longer, whatever happens. The slowest known one takes 250 s on a quiet machine.
 pub(crate) const LIMIT: Duration = Duration::from_secs(600);
@@ -101,6 +102,9 @@ pub(crate) fn start(site: &Site, case: Case) -> Result<(Machine, Recording)> {
     };
     let mut options = Options::new(Pi::new(Board::Pi4B, Serial::default(), case.memory()), boot);
     options.time_limit = LIMIT;
+    if case.goal == Goal::SshThroughput {
+        options.forwards.push(Forward { host: 0, guest: ssh_throughput::PEER_PORT });
+    }
     let (recorder, recording) = Recorder::new(&site.log.join(format!("{case}.console")))?;
     let sinks = Sinks { console: Some(Box::new(recorder)), reports: None };
     Ok((Machine::start_with(&options, sinks)?, recording))

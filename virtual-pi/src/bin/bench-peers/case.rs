@@ -32,6 +32,8 @@ pub(crate) enum Goal {
     Ssh,
     /// The large (in a quick bench: the small) image in RAM, and once more by curl.
     Fetch,
+    /// A rescue with OpenSSH's sshd beside its own server, and bytes to and from both.
+    SshThroughput,
 }
 
 /// One run.
@@ -45,7 +47,7 @@ pub(crate) struct Case {
 
 /// The runs of a whole bench. Rounds are interleaved, so that whatever else this machine does meets all of them.
 pub(crate) fn order(rounds: u32, large_rounds: u32) -> Vec<Case> {
-    use Goal::{Fetch, Large, Small, Ssh};
+    use Goal::{Fetch, Large, Small, Ssh, SshThroughput};
     use System::{Dracut, Dropbear, LiveBoot, Ours};
     let mut cases = Vec::new();
     for round in 1..=rounds {
@@ -56,6 +58,7 @@ pub(crate) fn order(rounds: u32, large_rounds: u32) -> Vec<Case> {
         add(Ours, Ssh);
         add(Dropbear, Ssh);
         add(Ours, Fetch);
+        add(Ours, SshThroughput);
         if round <= large_rounds {
             add(Ours, Large);
             add(LiveBoot, Large);
@@ -69,7 +72,7 @@ impl Case {
     /// The guest's memory in MiB.
     pub(crate) fn memory(self) -> u32 {
         match self.goal {
-            Goal::Small | Goal::Ssh => 2048,
+            Goal::Small | Goal::Ssh | Goal::SshThroughput => 2048,
             Goal::Large | Goal::Fetch => 4096,
         }
     }
@@ -77,7 +80,7 @@ impl Case {
     /// The initramfs.
     pub(crate) fn initramfs(self, site: &Site) -> std::path::PathBuf {
         match (self.system, self.goal) {
-            (System::Ours, Goal::Fetch) => site.ours.join("initramfs-curl"),
+            (System::Ours, Goal::Fetch | Goal::SshThroughput) => site.ours.join("initramfs-peers"),
             (System::Ours, _) => site.ours.join("initramfs"),
             (System::LiveBoot, _) => site.peers.join("live-boot-lean.img"),
             (System::Dracut, _) => site.peers.join("dracut-lean.img"),
@@ -89,7 +92,7 @@ impl Case {
     pub(crate) fn command_line(self, site: &Site) -> String {
         let url = site.url(self.goal);
         let goal = match (self.system, self.goal) {
-            (System::Ours, Goal::Ssh) => String::new(),
+            (System::Ours, Goal::Ssh | Goal::SshThroughput) => String::new(),
             (System::Ours, Goal::Fetch) => format!("root=live:{url} rd.break"),
             (System::Ours, _) => format!("root=live:{url}"),
             (System::LiveBoot, _) => format!("boot=live fetch={url} ip=dhcp nocomponents"),
@@ -115,6 +118,7 @@ impl fmt::Display for Case {
             Goal::Large => "large",
             Goal::Ssh => "ssh",
             Goal::Fetch => "fetch",
+            Goal::SshThroughput => "ssh-throughput",
         };
         write!(f, "{system}-{goal}-{}", self.round)
     }
@@ -127,9 +131,9 @@ mod tests {
     #[test]
     fn rounds_are_interleaved() {
         let names: Vec<_> = order(2, 1).iter().map(Case::to_string).collect();
-        assert_eq!(names.len(), 15);
+        assert_eq!(names.len(), 17);
         assert_eq!(names[..3], ["ours-small-1", "live-boot-small-1", "dracut-small-1"]);
-        assert_eq!(names[8..10], ["dracut-large-1", "ours-small-2"]);
+        assert_eq!(names[9..11], ["dracut-large-1", "ours-small-2"]);
         assert_eq!(order(1, 0).iter().filter(|case| case.goal == Goal::Large).count(), 0);
     }
 }

@@ -6,6 +6,7 @@ use crate::Measured;
 use crate::boot::Run;
 use crate::case::{Goal, System};
 use crate::site::Site;
+use crate::ssh_throughput::Throughput;
 
 /// Several measurements of the same thing; never empty.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +91,7 @@ pub(crate) fn of(measured: &Measured, site: &Site) -> Vec<Figure> {
     }
     figures.extend(ssh(measured));
     figures.extend(fetch(measured, site));
+    figures.extend(ssh_throughput(measured));
     figures.retain(|figure| figure.ours.is_some() || figure.peer.is_some());
     figures
 }
@@ -123,6 +125,23 @@ fn fetch(measured: &Measured, site: &Site) -> Vec<Figure> {
         figures.push(Figure::new(name.into(), "MiB", "once: near 1", held, peer));
     }
     figures
+}
+
+fn ssh_throughput(measured: &Measured) -> [Figure; 2] {
+    let row = |name: &str, ours: fn(&Throughput) -> f64, peer: fn(&Throughput) -> f64| {
+        let values = |read: fn(&Throughput) -> f64| measured.throughput.iter().map(read).collect();
+        Figure::new(
+            format!("{name} over SSH, OpenSSH's sshd"),
+            "MB/s",
+            "at least 1",
+            values(ours),
+            values(peer),
+        )
+    };
+    [
+        row("upload", |run| run.ours_up, |run| run.peer_up),
+        row("download", |run| run.ours_down, |run| run.peer_down),
+    ]
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod fetch;
 mod figures;
 mod server;
 mod site;
+mod ssh_throughput;
 mod table;
 
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use case::Case;
 use fetch::Fetched;
 use server::Server;
 use site::Site;
+use ssh_throughput::Throughput;
 
 /// Compare Pi Lifeboat with dracut, live-boot and dropbear-initramfs.
 #[derive(Debug, Parser)]
@@ -29,7 +31,7 @@ struct Arguments {
     /// The folder with the peers' initramfs files and the OS images.
     #[arg(long, value_name = "DIR")]
     peers: PathBuf,
-    /// The folder with ours: initramfs, initramfs-curl, ssh_key, site/ (the OS images with their manifests).
+    /// The folder with ours: initramfs, initramfs-peers, ssh_key, site/ (the OS images with their manifests).
     #[arg(long, value_name = "DIR")]
     ours: PathBuf,
     /// The kernel that all of them boot.
@@ -44,7 +46,7 @@ struct Arguments {
     /// Where the figures go, as JSON.
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
-    /// Only these: ours-small, live-boot-large, dracut-small, dropbear-ssh, ours-fetch …; or the first part of a name.
+    /// Only these: ours-small, live-boot-large, dracut-small, dropbear-ssh, ours-fetch, ours-ssh-throughput …; or the first part of a name.
     #[arg(value_name = "CASE")]
     only: Vec<String>,
 }
@@ -54,6 +56,7 @@ struct Arguments {
 struct Measured {
     runs: Vec<Run>,
     fetched: Vec<Fetched>,
+    throughput: Vec<Throughput>,
 }
 
 fn main() -> ExitCode {
@@ -108,6 +111,12 @@ fn measure(site: &Site, case: Case, measured: &mut Measured) -> Result<String> {
         let fetched = fetch::run(site, case)?;
         let line = fetched.to_string();
         measured.fetched.push(fetched);
+        return Ok(line);
+    }
+    if case.goal == case::Goal::SshThroughput {
+        let throughput = ssh_throughput::run(site, case)?;
+        let line = throughput.to_string();
+        measured.throughput.push(throughput);
         return Ok(line);
     }
     let run = boot::run(site, case)?;
