@@ -58,7 +58,7 @@ pub struct Image {
     pub format: Format,
     /// Bytes of the source, where that is known.
     pub source_size: Option<u64>,
-    /// Bytes of the image, where that is known: it is raw, or zstd's header says so.
+    /// Bytes of the image at least, where that is known: it is raw, or zstd's header says so.
     pub size: Option<u64>,
     /// What its partition table says.
     pub extent: Option<Extent>,
@@ -81,7 +81,10 @@ pub fn open(order: &Order, progress: &Arc<Progress>) -> Result<Image> {
     let format = Format::of(start).map_err(|error| refused(format!("{} is {error}", order.source)))?;
     let size = match format {
         Format::Raw => source_size,
-        Format::Zstd => zstd::zstd_safe::get_frame_content_size(start).ok().flatten(),
+        // Of its first frame; a skippable one has none.
+        Format::Zstd => {
+            zstd::zstd_safe::get_frame_content_size(start).ok().flatten().filter(|size| *size > 0)
+        }
         _ => None,
     };
 

@@ -139,7 +139,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
         device: &target.device().clone(),
         dry_run: options.dry_run,
         source_size: image.source_size,
-        image_size: image.size.or(image.extent.map(|extent| extent.bytes)),
+        image_size: image.size.max(image.extent.map(|extent| extent.bytes)),
         done: None,
     };
     progress.end();
