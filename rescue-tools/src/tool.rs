@@ -5,7 +5,8 @@ use std::io::{Read, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 
 use anyhow::{Context, Result, bail};
@@ -145,10 +146,7 @@ impl Tool {
 
     /// The same with `input` on its standard input.
     pub fn unbroken_with_input(mut self, input: &[u8]) -> Result<Output> {
-        for signal in [SIGHUP, SIGINT, SIGTERM] {
-            // From the first on, these signals set a flag that nobody reads: they end nothing any more.
-            signal_hook::flag::register(signal, Arc::default()).context("keeping signals off")?;
-        }
+        let _unbroken = Unbroken::begin()?;
         // A terminal sends its signals to the group of processes in front.
         self.command.process_group(0);
         self.output_with_input(input)
@@ -193,6 +191,39 @@ impl Output {
             text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(String::from)
         };
         last(&self.stderr).or_else(|| last(&self.stdout)).unwrap_or_else(|| "it said nothing".into())
+    }
+}
+
+/// As long as it lives, the signals of a terminal and of its end do not end us.
+struct Unbroken;
+
+/// Whether those signals do what they do by default.
+static BREAKABLE: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+impl Unbroken {
+    fn begin() -> Result<Self> {
+        if BREAKABLE.get().is_none() {
+            let breakable = Arc::new(AtomicBool::new(true));
+            for signal in [SIGHUP, SIGINT, SIGTERM] {
+                signal_hook::flag::register_conditional_default(signal, breakable.clone())
+                    .context("keeping signals off")?;
+            }
+            let _ = BREAKABLE.set(breakable);
+        }
+        Self::set(false);
+        Ok(Unbroken)
+    }
+
+    fn set(breakable: bool) {
+        if let Some(flag) = BREAKABLE.get() {
+            flag.store(breakable, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Drop for Unbroken {
+    fn drop(&mut self) {
+        Self::set(true);
     }
 }
 

@@ -202,3 +202,47 @@ fn a_watch_in_a_pipe_is_lines_and_ends_with_its_reader() {
         Command::new("bash").args(["-c", &format!("{piped}; exit ${{PIPESTATUS[0]}}")]).output().unwrap();
     assert_eq!(out.status.code(), Some(0));
 }
+
+#[test]
+fn verbs_for_disks_have_one_table_of_exit_codes() {
+    for wrong in [
+        ["fsck"].as_slice(),
+        &["fsck", "--all", "/dev/sda"],
+        &["fsck", "--type", "ntfs", "/dev/sda"],
+        &["mount"],
+        &["mount", "a", "b", "c"],
+        &["umount"],
+        &["umount", "--all", "/mnt"],
+        &["disks", "--jsno"],
+    ] {
+        let out = rescue(wrong);
+        assert_eq!(out.status.code(), Some(2), "{wrong:?}");
+        assert_eq!(text(&out.stderr).lines().count(), 1, "{wrong:?}: {}", text(&out.stderr));
+    }
+    for refused in [
+        ["fsck", "--yes", "/dev/no-such-disk"].as_slice(),
+        &["mount", "/dev/no-such-disk"],
+        &["umount", "LABEL=no-such-disk"],
+        &["disks", "/etc/passwd"],
+    ] {
+        let out = rescue(refused);
+        assert_eq!(out.status.code(), Some(3), "{refused:?}: {}", text(&out.stderr));
+        assert_eq!(text(&out.stderr).lines().count(), 1, "{refused:?}: {}", text(&out.stderr));
+    }
+}
+
+#[test]
+fn the_disks_of_this_machine_are_an_object_with_a_format() {
+    let out = rescue(&["disks", "--json"]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out.stderr));
+    let json: serde_json::Value = serde_json::from_slice(&out.stdout).unwrap();
+    assert!(json["format"] == 1 && json["devices"].is_array() && json["volume_groups"].is_array());
+}
+
+#[test]
+fn the_help_of_each_verb_fits_a_terminal() {
+    for verb in ["status", "disks", "fsck", "mount", "umount", "sshd"] {
+        let help = text(&rescue(&["help", verb]).stdout);
+        assert!(help.contains("Usage:") && help.lines().all(|line| line.chars().count() <= 80), "{help}");
+    }
+}

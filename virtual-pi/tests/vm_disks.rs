@@ -198,10 +198,11 @@ fn repaired(pi: &Pi, before: &[String], finding: impl Fn(&Case) -> &'static str)
         assert!(findings.contains(finding(case)), "{}: {findings}", case.kind);
     }
     // Without a yes, the same, and 3.
-    pi.refused("fsck --all < /dev/null");
+    let all = CASES.map(|case| format!(" /dev/vd{}", case.disk)).concat();
+    pi.refused(&format!("fsck {all} < /dev/null"));
     let after: Vec<String> = CASES.iter().map(|case| pi.hash(case.disk)).collect();
     assert_eq!(before, after, "looking changed a disk");
-    let (code, json) = pi.rescue("fsck --all --yes --json");
+    let (code, json) = pi.rescue(&format!("fsck --yes --json {all}"));
     assert_eq!(code, 0, "{json}");
     for case in &CASES {
         assert_eq!(of_device(&json, case.disk)["result"], "repaired", "{json}");
@@ -224,6 +225,9 @@ fn damaged_file_systems_are_shown_and_repaired() {
         assert_eq!((&device["content"], &device["trace"]), (&Value::Null, &case.kind.into()), "{json}");
         assert_eq!(device["size"], case.mib * MIB);
     }
+    // Nobody named them: a copy of a superblock alone is no reason to write.
+    let (code, json) = pi.rescue("fsck --all --yes --json");
+    assert_eq!((code, &of_device(&json, 'a')["result"]), (4, &"damaged".into()), "{json}");
     repaired(&pi, &before, |case| if case.disk == 'e' { "boot region" } else { "" });
     // Other metadata.
     let before = damaged(&pi, |case| case.damage);

@@ -29,6 +29,8 @@ const WIDTH: usize = 78;
 /// What is wanted.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
+    /// All devices, and none by its name.
+    pub all: bool,
     /// Only look.
     pub dry_run: bool,
     /// The answer to the question.
@@ -43,9 +45,20 @@ pub struct Request {
 
 /// Checks one device, and tells `people` about it.
 pub fn check(request: &Request, inventory: &Inventory, device: &Device, people: &mut dyn Write) -> Report {
-    let mut check = Check { request, people, device: device.clone(), said: String::new(), read_only: false };
+    let mut check = Check {
+        request,
+        people,
+        device: device.clone(),
+        said: String::new(),
+        read_only: false,
+        only_look: false,
+    };
     let system = match subject::subject(device, request.kind) {
         Subject::FileSystem(system) => system,
+        Subject::Lost(system) => {
+            check.only_look = request.all;
+            system
+        }
         Subject::Other(advice) => return check.report(None, Outcome::Refused, Vec::new(), Some(advice)),
     };
     match Target::claim_in(inventory, &device.path.to_string_lossy(), "check") {
@@ -69,6 +82,7 @@ struct Check<'a> {
     device: Device,
     said: String,
     read_only: bool,
+    only_look: bool,
 }
 
 impl Check<'_> {
@@ -111,6 +125,10 @@ impl Check<'_> {
             Some(look.repair.clone())
         } else if self.request.dry_run {
             Some(format!("not repaired (--dry-run). The repair {}", look.repair))
+        } else if self.only_look {
+            Some(format!(
+                "only a copy of its superblock tells what it is, so it is repaired only when it is named: rescue fsck {path}"
+            ))
         } else if self.read_only {
             Some(format!("{path} is read-only: it cannot be repaired"))
         } else {

@@ -9,6 +9,9 @@ use crate::disk::traces;
 pub enum Subject {
     /// A file system that can be checked.
     FileSystem(FileSystem),
+    /// A file system whose beginning is lost: a copy of its superblock is all that tells. It may be an old one, of what
+    /// was there before something that nothing recognises.
+    Lost(FileSystem),
     /// Something else; what to do.
     Other(String),
 }
@@ -20,9 +23,12 @@ pub fn subject(device: &Device, kind: Option<FileSystem>) -> Subject {
     }
     let path = device.path.display();
     let Some(content) = device.content_kind() else {
+        if device.table.is_some() {
+            return Subject::Other(format!("{path} has a partition table, and no partition"));
+        }
         let trace = traces::find(&device.path, device.size);
         return match trace.and_then(|trace| FileSystem::from_name(trace.kind)) {
-            Some(system) => Subject::FileSystem(system),
+            Some(system) => Subject::Lost(system),
             None => Subject::Other(format!(
                 "no file system was recognised on {path}; if you know what was there: rescue fsck --type KIND {path}"
             )),
@@ -56,6 +62,9 @@ pub fn expand(device: &Device) -> Vec<&Device> {
 /// All devices with a file system, or with what is left of one.
 pub fn all(inventory: &Inventory) -> Vec<&Device> {
     let devices = inventory.all().into_iter();
-    let bare = |device: &&Device| device.table.is_none() && device.children.is_empty();
-    devices.filter(bare).filter(|device| matches!(subject(device, None), Subject::FileSystem(_))).collect()
+    let stands_for_itself = |device: &&Device| device.content.is_some() || device.children.is_empty();
+    devices
+        .filter(stands_for_itself)
+        .filter(|device| !matches!(subject(device, None), Subject::Other(_)))
+        .collect()
 }

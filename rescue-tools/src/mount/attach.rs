@@ -54,7 +54,7 @@ pub struct Tree {
 pub fn attach(inventory: &Inventory, device: &Device, folder: Option<&Path>, wish: Wish) -> Result<Tree> {
     let system = mountable(device)?;
     let at = folder.map_or_else(|| Path::new(FOLDER).join(&device.name), Path::to_path_buf);
-    free_to_mount(&at, device, wish)?;
+    free_to_mount(&at.canonicalize().unwrap_or_else(|_| at.clone()), device, wish)?;
     std::fs::create_dir_all(&at).with_context(|| format!("making the folder {}", at.display()))?;
     let at = at.canonicalize().with_context(|| format!("looking at {}", at.display()))?;
     let mut tree = Tree::default();

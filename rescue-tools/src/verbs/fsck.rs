@@ -32,7 +32,8 @@ PARTUUID=...; a disk stands for its partitions. Never one that is mounted
 or in use.
 
 Options:
-  --all            every file system that is not in use
+  --all            every file system that is not in use. One whose
+                   beginning is lost is repaired only when it is named.
   --dry-run        only look
   --yes            repair without asking; for scripts
   --type KIND      what is on it, where that is not recognised any more
@@ -63,7 +64,6 @@ Examples:
 struct Arguments {
     request: Request,
     words: Vec<String>,
-    all: bool,
     json: bool,
 }
 
@@ -74,7 +74,7 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let mut stdout = std::io::stdout();
     let mut stderr = std::io::stderr();
     let people: &mut dyn Write = if arguments.json { &mut stderr } else { &mut stdout };
-    let devices = if arguments.all {
+    let devices = if arguments.request.all {
         check_all(&arguments.request, &inventory, people)
     } else {
         let devices = named(&arguments.words, &inventory)?;
@@ -96,7 +96,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
-            Long("all") => parsed.all = true,
+            Long("all") => parsed.request.all = true,
             Long("dry-run") => parsed.request.dry_run = true,
             Long("yes") => parsed.request.yes = true,
             Long("type") => parsed.request.kind = Some(kind(&parser.value()?.string()?)?),
@@ -109,7 +109,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
         }
     }
     let usage = |text: &str| Err(Usage(text.into()).into());
-    match (parsed.all, parsed.words.is_empty()) {
+    match (parsed.request.all, parsed.words.is_empty()) {
         (true, false) => usage("--all and devices do not go together"),
         (false, true) => usage("which device? Name some, or say --all (`rescue disks` shows what there is)"),
         (true, _) if parsed.request.kind.is_some() => usage("--all and --type do not go together"),
