@@ -20,6 +20,36 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     for problem in &plan.problems {
         writeln!(text, "not understood: {problem}")?;
     }
+    write_goal(plan, text)?;
+    write_network(plan, text)?;
+    if let Some(server) = &plan.server {
+        writeln!(text, "events: to {server}")?;
+    }
+    match plan.reboot_after {
+        Some(0) => writeln!(text, "a failed boot: is never started anew")?,
+        Some(seconds) => {
+            writeln!(text, "a failed boot: starts anew after {seconds} s with neither progress nor a login")?;
+        }
+        None => {}
+    }
+    match plan.console {
+        Console::Key => {}
+        Console::Open => writeln!(text, "console: a shell for whoever asks")?,
+        Console::Off => writeln!(text, "console: no shell")?,
+    }
+    for (step, times) in &plan.fail {
+        writeln!(text, "test: {step} fails {times} times")?;
+    }
+    let further: &[&str] = match plan.goal {
+        Goal::Rescue => &[steps::RESCUE],
+        Goal::RamBoot(_) => &steps::RAM_BOOT,
+        Goal::DiskBoot(_) => &steps::DISK_BOOT,
+    };
+    let names: Vec<&str> = steps::COMMON.iter().chain(further).copied().collect();
+    writeln!(text, "steps: {}", names.join(", "))
+}
+
+fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
     match &plan.goal {
         Goal::Rescue if !plan.problems.is_empty() => {
             writeln!(text, "goal: rescue, since the words above were not understood")?;
@@ -53,32 +83,7 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
             }
         }
     }
-    write_network(plan, text)?;
-    if let Some(server) = &plan.server {
-        writeln!(text, "events: to {server}")?;
-    }
-    match plan.reboot_after {
-        Some(0) => writeln!(text, "a failed boot: is never started anew")?,
-        Some(seconds) => {
-            writeln!(text, "a failed boot: starts anew after {seconds} s with neither progress nor a login")?;
-        }
-        None => {}
-    }
-    match plan.console {
-        Console::Key => {}
-        Console::Open => writeln!(text, "console: a shell for whoever asks")?,
-        Console::Off => writeln!(text, "console: no shell")?,
-    }
-    for (step, times) in &plan.fail {
-        writeln!(text, "test: {step} fails {times} times")?;
-    }
-    let further: &[&str] = match plan.goal {
-        Goal::Rescue => &[steps::RESCUE],
-        Goal::RamBoot(_) => &steps::RAM_BOOT,
-        Goal::DiskBoot(_) => &steps::DISK_BOOT,
-    };
-    let names: Vec<&str> = steps::COMMON.iter().chain(further).copied().collect();
-    writeln!(text, "steps: {}", names.join(", "))
+    Ok(())
 }
 
 fn write_network(plan: &Plan, text: &mut String) -> std::fmt::Result {

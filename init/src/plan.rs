@@ -330,7 +330,11 @@ fn names_a_disk(root: &str) -> bool {
 fn luks_uuid(text: &str) -> Result<String, String> {
     let uuid: String = text.trim_start_matches("luks-").chars().filter(|c| *c != '-').collect();
     let is_good = (1..=32).contains(&uuid.len()) && uuid.chars().all(|c| c.is_ascii_hexdigit());
-    if is_good { Ok(uuid.to_ascii_lowercase()) } else { Err("a UUID is hexadecimal digits and dashes".into()) }
+    if is_good {
+        Ok(uuid.to_ascii_lowercase())
+    } else {
+        Err("a UUID is hexadecimal digits and dashes".into())
+    }
 }
 
 fn parameter_names() -> String {
@@ -403,12 +407,17 @@ mod tests {
 
     #[test]
     fn a_disk_is_named_as_the_kernel_and_dracut_name_it() {
-        for root in ["UUID=ab-12", "LABEL=x y", "PARTUUID=1-2", "PARTLABEL=root", "/dev/mapper/a", "/dev/vg0/root"] {
+        for root in
+            ["UUID=ab-12", "LABEL=x y", "PARTUUID=1-2", "PARTLABEL=root", "/dev/mapper/a", "/dev/vg0/root"]
+        {
             let plan = plan(&format!("root=\"{root}\" rootflags=subvol=@ rd.luks.uuid=luks-AB12-cd ro"));
             assert_eq!(plan.problems, [], "{root}");
             let Goal::DiskBoot(disk) = plan.goal else { panic!("{root}: {:?}", plan.goal) };
             assert_eq!((disk.root.as_deref(), disk.flags.as_deref()), (Some(root), Some("subvol=@")));
-            assert_eq!((disk.luks.as_slice(), disk.init.as_str()), (["ab12cd".to_owned()].as_slice(), "/sbin/init"));
+            assert_eq!(
+                (disk.luks.as_slice(), disk.init.as_str()),
+                (["ab12cd".to_owned()].as_slice(), "/sbin/init")
+            );
         }
         let found = plan("rd.luks.uuid=1 rd.luks.uuid=2");
         assert!(matches!(found.goal, Goal::DiskBoot(disk) if disk.root.is_none() && disk.luks == ["1", "2"]));

@@ -111,7 +111,10 @@ fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     assert!(seen.contains("wrong passphrase") && !seen.contains("three"), "{seen}");
     typed.stdin.as_mut().unwrap().write_all(b"one\n").unwrap();
     let seen = read_until(typed.stdout.as_mut().unwrap(), "Passphrase for /dev/vdc, or Enter to leave it: ");
-    assert!(seen.contains("/dev/vda is open") && seen.contains("/dev/vdb is open") && !seen.contains("one\r"), "{seen}");
+    assert!(
+        seen.contains("/dev/vda is open") && seen.contains("/dev/vdb is open") && !seen.contains("one\r"),
+        "{seen}"
+    );
     typed.stdin.as_mut().unwrap().write_all(b"\n").unwrap();
     let ended = typed.wait_with_output().unwrap();
     assert_eq!(ended.status.code(), Some(4), "{}", text(&ended.stdout));
@@ -123,15 +126,21 @@ fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     let lvm: Value = serde_json::from_slice(&lvm.stdout).unwrap();
     assert_eq!(lvm["opened"][0]["device"], "/dev/vdc");
     assert_eq!(lvm["devices"][0], "/dev/vg0/data", "{lvm}");
-    let detached = ssh_with_input(&machine, "rescue unlock --header /root/header --name d /dev/vdd", b"two\n");
+    let detached =
+        ssh_with_input(&machine, "rescue unlock --header /root/header --name d /dev/vdd", b"two\n");
     assert!(detached.status.success(), "{detached:?}");
     let again = ssh_with_input(&machine, "rescue unlock /dev/vda", b"one");
     assert_eq!(again.status.code(), Some(3), "{again:?}");
     // A key file is taken as it is.
     ssh_ok(&machine, "cryptsetup close d");
-    let exact = ssh_with_input(&machine, "rescue unlock --key-file - --header /root/header /dev/vdd", b"two\n");
+    let exact =
+        ssh_with_input(&machine, "rescue unlock --key-file - --header /root/header /dev/vdd", b"two\n");
     assert_eq!(exact.status.code(), Some(1), "{exact:?}");
-    for source in ["/dev/mapper/luks-$(cryptsetup luksUUID /dev/vda)", "/dev/mapper/luks-$(cryptsetup luksUUID /dev/vdb)", "/dev/vg0/data"] {
+    for source in [
+        "/dev/mapper/luks-$(cryptsetup luksUUID /dev/vda)",
+        "/dev/mapper/luks-$(cryptsetup luksUUID /dev/vdb)",
+        "/dev/vg0/data",
+    ] {
         ssh_ok(&machine, &format!("rescue mount {source} /mnt/x && rescue umount /mnt/x"));
     }
 }
@@ -175,7 +184,8 @@ fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
     // The boot waits for its human, says so on the console, and goes on by itself.
     let append = format!("rd.luks.uuid={} root=LABEL=root", uuid.trim());
     let machine = server.power_on_with(&append, |options| options.disks.clone_from(&disk));
-    let waiting = wait(&machine, "unlock", |status| status.step == "unlock" && status.next.contains("passphrase"));
+    let waiting =
+        wait(&machine, "unlock", |status| status.step == "unlock" && status.next.contains("passphrase"));
     assert!(waiting.next.contains("rescue unlock"), "{}", waiting.next);
     wait_console(&machine, "waiting for the passphrase of LUKS");
     assert_eq!(ssh_with_input(&machine, "rescue unlock", b"guess").status.code(), Some(1));

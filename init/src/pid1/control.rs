@@ -5,8 +5,8 @@ use std::os::unix::net::UnixDatagram;
 
 use anyhow::{Context, Result};
 
-pub use crate::control::{Destination, Message};
 use crate::control::{self, address};
+pub use crate::control::{Destination, Message};
 
 /// No message is longer.
 const LIMIT: usize = 16 * 1024;

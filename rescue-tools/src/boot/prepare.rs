@@ -57,7 +57,10 @@ fn make_room() -> Result<()> {
     if there.source.starts_with("/dev") {
         return detach::below(Path::new(ROOT)).map(drop);
     }
-    Err(refused(format!("{ROOT} has {} on it: another boot is on its way (rescue hold, rescue umount {ROOT})", there.source.display())))
+    Err(refused(format!(
+        "{ROOT} has {} on it: another boot is on its way (rescue hold, rescue umount {ROOT})",
+        there.source.display()
+    )))
 }
 
 /// The check of every boot, which repairs what is safe to repair (e2fsck -p, fsck.fat -a, fsck.f2fs -a). xfs and btrfs check
@@ -108,14 +111,20 @@ fn mount_one(root: &Root, at: &Path, flags: Option<&str>) -> Result<()> {
     }
     mount(Some(source), at, Some(kind.name()), MsFlags::MS_RDONLY, flags).with_context(|| {
         let source = source.display();
-        format!("mounting {source} on {} ({kind}, options {:?}); `rescue fsck {source}` may help", at.display(), flags.unwrap_or(""))
+        format!(
+            "mounting {source} on {} ({kind}, options {:?}); `rescue fsck {source}` may help",
+            at.display(),
+            flags.unwrap_or("")
+        )
     })
 }
 
 /// systemd wants `/usr` to be there when it starts.
 fn mount_usr(inventory: &Inventory) -> Result<Option<String>> {
     let text = std::fs::read_to_string(Path::new(ROOT).join("etc/fstab")).unwrap_or_default();
-    let Some(usr) = fstab::parse(&text).into_iter().find(|entry| entry.is_device() && entry.at == Path::new("/usr")) else {
+    let Some(usr) =
+        fstab::parse(&text).into_iter().find(|entry| entry.is_device() && entry.at == Path::new("/usr"))
+    else {
         return Ok(None);
     };
     let device = inventory.named(&usr.source).context("looking for the /usr of the OS' fstab")?;
@@ -150,10 +159,14 @@ mod tests {
         std::fs::create_dir_all(root.path().join("usr/lib/systemd")).unwrap();
         std::fs::create_dir(root.path().join("sbin")).unwrap();
         symlink("/usr/lib/systemd/systemd", root.path().join("sbin/init")).unwrap();
-        assert!(format!("{:#}", check_init(root.path(), "/sbin/init").unwrap_err()).contains("no /sbin/init"));
+        assert!(
+            format!("{:#}", check_init(root.path(), "/sbin/init").unwrap_err()).contains("no /sbin/init")
+        );
         let program = root.path().join("usr/lib/systemd/systemd");
         std::fs::write(&program, "#!").unwrap();
-        assert!(check_init(root.path(), "/sbin/init").unwrap_err().to_string().contains("may not be executed"));
+        assert!(
+            check_init(root.path(), "/sbin/init").unwrap_err().to_string().contains("may not be executed")
+        );
         std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
         check_init(root.path(), "/sbin/init").unwrap();
         assert!(check_init(root.path(), "/usr").is_err());

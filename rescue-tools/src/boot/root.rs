@@ -36,7 +36,9 @@ fn named(inventory: &Inventory, word: &str) -> Result<Root> {
         return Err(refused(match device.content_kind() {
             Some("crypto_LUKS") => format!("{path} is encrypted: `rescue unlock {path}` first"),
             Some(other) => format!("{path} holds {other}, which is no root (`rescue disks` shows what is)"),
-            None => format!("{path} has no file system that is recognised (`rescue disks`, `rescue fsck {path}`)"),
+            None => {
+                format!("{path} has no file system that is recognised (`rescue disks`, `rescue fsck {path}`)")
+            }
         }));
     };
     Ok(Root { device: device.clone(), file_system, system: system::find(device) })

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::Result;
+use init::config::USR_PATH;
+use init::status::RUN_DIR;
 use serde::Serialize;
 
 use super::health::{self, Health};
@@ -61,9 +63,14 @@ pub fn gather(inventory: &Inventory, devices: &[&Device], ask_health: bool) -> R
     Ok(Overview { format: FORMAT, devices, volume_groups: volumes::groups(inventory)? })
 }
 
-/// What people mean by disks: not compressed RAM, not the boot areas of an eMMC.
+/// What people mean by disks: not compressed RAM, not the boot areas of an eMMC, not what this system itself runs from.
 pub fn is_disk(device: &Device) -> bool {
     let name = device.name.as_str();
+    // The image in RAM and our own /usr: files of the initramfs and of /run/lifeboat.
+    let own = |file: &Path| file.starts_with(RUN_DIR) || file == Path::new(USR_PATH);
+    if device.kind == Kind::Loop && device.backing.as_deref().is_some_and(own) {
+        return false;
+    }
     let boot_area = name.starts_with("mmcblk") && (name.contains("boot") || name.contains("rpmb"));
     !boot_area && !name.starts_with("zram")
 }

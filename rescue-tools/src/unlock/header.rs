@@ -51,7 +51,8 @@ impl Header {
         };
         if version("luks2")? {
             let tool = Tool::new("cryptsetup")?.args(["luksDump", "--dump-json-metadata"]).arg(place);
-            let json = tool.stdout().with_context(|| format!("reading the LUKS header of {}", place.display()))?;
+            let json =
+                tool.stdout().with_context(|| format!("reading the LUKS header of {}", place.display()))?;
             return parse(&json).with_context(|| format!("reading the LUKS header of {}", place.display()));
         }
         if version("luks1")? {
@@ -118,7 +119,10 @@ mod tests {
         assert_eq!(header.fitting(device, 32 << 20).unwrap(), Some(vec![10]));
         let big = Header { slots: vec![(0, 1 << 30)] };
         let error = big.fitting(device, 700 << 20).unwrap_err().to_string();
-        assert!(error.contains("/dev/sda2") && error.contains("1.0 GiB") && error.contains("700.0 MiB"), "{error}");
+        assert!(
+            error.contains("/dev/sda2") && error.contains("1.0 GiB") && error.contains("700.0 MiB"),
+            "{error}"
+        );
         assert_eq!(Header::default().fitting(device, 0).unwrap(), None, "LUKS1");
     }
 

@@ -55,7 +55,8 @@ pub fn bring_up(opened: &[Opened]) -> Result<Inside> {
 /// The opened devices, and all on them.
 fn standing_on<'a>(inventory: &'a Inventory, opened: &[Opened]) -> Vec<&'a Device> {
     let mut found: Vec<&Device> = Vec::new();
-    for root in inventory.all().into_iter().filter(|device| opened.iter().any(|one| one.path == device.path)) {
+    for root in inventory.all().into_iter().filter(|device| opened.iter().any(|one| one.path == device.path))
+    {
         for device in root.subtree() {
             if !found.iter().any(|known| known.number == device.number) {
                 found.push(device);
@@ -69,7 +70,9 @@ fn one(inventory: &Inventory, device: &Device, inside: &mut Inside) -> Result<()
     let path = device.path.display();
     match device.content_kind() {
         Some("LVM2_member") => {
-            for group in volumes::groups(inventory)?.iter().filter(|group| group.members.contains(&device.path)) {
+            for group in
+                volumes::groups(inventory)?.iter().filter(|group| group.members.contains(&device.path))
+            {
                 activate(group, inside)?;
             }
         }
@@ -85,7 +88,9 @@ fn one(inventory: &Inventory, device: &Device, inside: &mut Inside) -> Result<()
             Tool::new("btrfs")?.args(["device", "scan"]).arg(&device.path).stdout()?;
             inside.devices.push(device.path.clone());
         }
-        Some(_) if is_luks(device) => inside.problems.push(format!("{path} is encrypted once more: rescue unlock {path}")),
+        Some(_) if is_luks(device) => {
+            inside.problems.push(format!("{path} is encrypted once more: rescue unlock {path}"))
+        }
         Some(_) => inside.devices.push(device.path.clone()),
         None => {}
     }
@@ -95,7 +100,9 @@ fn one(inventory: &Inventory, device: &Device, inside: &mut Inside) -> Result<()
 fn activate(group: &VolumeGroup, inside: &mut Inside) -> Result<()> {
     if group.missing > 0 {
         let (name, missing) = (&group.name, group.missing);
-        inside.problems.push(format!("LVM group {name} is not complete: {missing} of its devices are not here or locked"));
+        inside.problems.push(format!(
+            "LVM group {name} is not complete: {missing} of its devices are not here or locked"
+        ));
         return Ok(());
     }
     let tool = Tool::new("lvm")?.args(["vgchange", "--activate", "y", "--config", NO_UDEV]).arg(&group.name);

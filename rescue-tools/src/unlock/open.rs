@@ -45,7 +45,12 @@ pub struct How {
 ///
 /// # Errors
 /// When a named one is no LUKS device, or is open.
-pub fn locked(inventory: &Inventory, words: &[String], header: Option<&Path>, name: Option<&str>) -> Result<Vec<Locked>> {
+pub fn locked(
+    inventory: &Inventory,
+    words: &[String],
+    header: Option<&Path>,
+    name: Option<&str>,
+) -> Result<Vec<Locked>> {
     let devices: Vec<&Device> = if words.is_empty() {
         let closed = |device: &&Device| is_luks(device) && device.holders().next().is_none();
         inventory.all().into_iter().filter(closed).collect()
@@ -71,7 +76,9 @@ fn named<'a>(inventory: &'a Inventory, word: &str, header: Option<&Path>) -> Res
     }
     if header.is_none() && !is_luks(device) {
         let what = device.content_kind().unwrap_or("nothing that is recognised");
-        return Err(refused(format!("{path} is not encrypted with LUKS: it holds {what} (--header names a detached header)")));
+        return Err(refused(format!(
+            "{path} is not encrypted with LUKS: it holds {what} (--header names a detached header)"
+        )));
     }
     Ok(device)
 }
@@ -117,8 +124,16 @@ pub fn open(locked: &Locked, passphrase: &Passphrase, how: How) -> Result<Option
 
 /// cryptsetup(8): exit code 2 is a wrong passphrase, 3 too little memory, 5 a device that is busy or there already.
 fn attempt(locked: &Locked, passphrase: &Passphrase, how: How, slot: Option<u32>) -> Result<Option<Opened>> {
-    let mut tool = Tool::new("cryptsetup")?
-        .args(["open", "--type", "luks", "--batch-mode", "--tries", "1", "--key-file", "-"]);
+    let mut tool = Tool::new("cryptsetup")?.args([
+        "open",
+        "--type",
+        "luks",
+        "--batch-mode",
+        "--tries",
+        "1",
+        "--key-file",
+        "-",
+    ]);
     if let Some(header) = &locked.header {
         tool = tool.arg("--header").arg(header);
     }
@@ -137,7 +152,12 @@ fn attempt(locked: &Locked, passphrase: &Passphrase, how: How, slot: Option<u32>
             Ok(Some(Opened { device: locked.device.clone(), path }))
         }
         Some(2) => Ok(None),
-        _ => bail!("cryptsetup could not open {} ({}): {}", locked.device.display(), output.status, output.last_line()),
+        _ => bail!(
+            "cryptsetup could not open {} ({}): {}",
+            locked.device.display(),
+            output.status,
+            output.last_line()
+        ),
     }
 }
 
@@ -152,7 +172,11 @@ mod tests {
 
     #[test]
     fn what_is_no_locked_device_is_refused_by_name() {
-        for (word, why) in [("vdb", "open already: /dev/mapper/home"), ("vdf", "not encrypted"), ("/dev/nope", "no /dev/nope")] {
+        for (word, why) in [
+            ("vdb", "open already: /dev/mapper/home"),
+            ("vdf", "not encrypted"),
+            ("/dev/nope", "no /dev/nope"),
+        ] {
             let error = locked(&inventory(), &[word.into()], None, None).unwrap_err().to_string();
             assert!(error.contains(why), "{error}");
         }

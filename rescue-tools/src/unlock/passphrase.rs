@@ -47,7 +47,9 @@ impl Passphrase {
         let mut piped = Self::read(stdin).context("reading the passphrase from standard input")?;
         piped.trim_newline();
         if piped.0.is_empty() {
-            return Err(refused("no passphrase: standard input is empty (ssh -t asks for it on the terminal)"));
+            return Err(refused(
+                "no passphrase: standard input is empty (ssh -t asks for it on the terminal)",
+            ));
         }
         Ok(Some(piped))
     }

@@ -74,14 +74,18 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
         let me = myself(&everyone);
         let others = everyone.len().saturating_sub(1);
         let also = if others > 0 { format!(", {others} of other people") } else { String::new() };
-        confirm(&format!("Boot {system} on {} ({me})? Every session ends{also}.", device.display()), arguments.yes)?;
+        confirm(
+            &format!("Boot {system} on {} ({me})? Every session ends{also}.", device.display()),
+            arguments.yes,
+        )?;
     }
     let done = prepare::prepare(&inventory, &root, &arguments.wish)?;
     say(&arguments, &device, &system, &done);
     if !arguments.prepare {
         let destination =
             Destination { root: ROOT.into(), init: arguments.wish.init.clone(), arguments: Vec::new() };
-        control::send(&Message::HandOver(destination)).context("asking PID 1 to hand over (is this a Pi Lifeboat?)")?;
+        control::send(&Message::HandOver(destination))
+            .context("asking PID 1 to hand over (is this a Pi Lifeboat?)")?;
     }
     Ok(Exit::Done)
 }
@@ -111,7 +115,10 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
 
 fn say(arguments: &Arguments, device: &std::path::Path, system: &str, done: &[String]) {
     if arguments.json {
-        println!("{}", json!({ "format": 1, "device": device, "system": system, "dry_run": arguments.dry_run, "done": done }));
+        println!(
+            "{}",
+            json!({ "format": 1, "device": device, "system": system, "dry_run": arguments.dry_run, "done": done })
+        );
     } else {
         done.iter().for_each(|line| println!("{line}"));
         if !arguments.prepare && !arguments.dry_run {

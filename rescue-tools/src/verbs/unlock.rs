@@ -69,7 +69,11 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let locked = open::locked(&inventory, &arguments.words, header, arguments.name.as_deref())?;
     if locked.is_empty() {
         let open = inventory.all().into_iter().any(open::is_luks);
-        return Err(refused(if open { "every LUKS device is open already" } else { "there is no LUKS device here" }));
+        return Err(refused(if open {
+            "every LUKS device is open already"
+        } else {
+            "there is no LUKS device here"
+        }));
     }
     if arguments.dry_run {
         say_what_would_be(&arguments, &locked);
@@ -177,7 +181,8 @@ fn list(devices: &[Locked]) -> String {
 
 fn say_what_would_be(arguments: &Arguments, locked: &[Locked]) {
     if arguments.json {
-        let devices: Vec<_> = locked.iter().map(|one| json!({ "device": one.device, "name": one.name })).collect();
+        let devices: Vec<_> =
+            locked.iter().map(|one| json!({ "device": one.device, "name": one.name })).collect();
         println!("{}", json!({ "format": 1, "dry_run": true, "locked": devices }));
         return;
     }

@@ -31,7 +31,12 @@ pub(crate) fn stay_if_failed(boot: &mut Boot, total: usize) {
 }
 
 /// `rd.break=pre-mount`: waits before anything is fetched.
-pub(crate) fn wait_before_root(boot: &mut Boot, first: &'static str, number: usize, total: usize) -> Result<()> {
+pub(crate) fn wait_before_root(
+    boot: &mut Boot,
+    first: &'static str,
+    number: usize,
+    total: usize,
+) -> Result<()> {
     if boot.hold() == Some(Hold::BeforeRoot) {
         hold_from_the_start()?;
         boot.announcer.started(first, number, total);
