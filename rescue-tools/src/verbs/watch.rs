@@ -117,23 +117,25 @@ impl Looks {
         Looks { sources, before: None, left: options.count }
     }
 
-    /// None: as many as were asked for.
-    fn next(&mut self) -> Option<(&Sample, Rates)> {
-        if let Some(left) = &mut self.left {
-            *left = left.checked_sub(1)?;
-        }
+    fn next(&mut self) -> (&Sample, Rates) {
+        self.left = self.left.map(|left| left.saturating_sub(1));
         let now = look(&self.sources);
         let rates = self.before.as_ref().map(|before| rates::between(before, &now)).unwrap_or_default();
-        Some((self.before.insert(now), rates))
+        (self.before.insert(now), rates)
+    }
+
+    /// Whether there were as many as were asked for.
+    fn are_over(&self) -> bool {
+        self.left == Some(0)
     }
 }
 
 async fn lines(options: &Options) -> Result<()> {
     let mut looks = Looks::new(options);
     let mut tick = tokio::time::interval(options.interval.unwrap_or(Duration::from_secs(5)));
-    loop {
+    while !looks.are_over() {
         tick.tick().await;
-        let Some((sample, rates)) = looks.next() else { return Ok(()) };
+        let (sample, rates) = looks.next();
         let mut text =
             if options.json { json::object(sample, &rates).to_string() } else { line::line(sample, &rates) };
         text.push('\n');
@@ -144,6 +146,7 @@ async fn lines(options: &Options) -> Result<()> {
             written => written.context("writing to standard output")?,
         }
     }
+    Ok(())
 }
 
 async fn live(options: &Options) -> Result<()> {
@@ -156,10 +159,10 @@ async fn live(options: &Options) -> Result<()> {
     let mut tick = tokio::time::interval(options.interval.unwrap_or(Duration::from_secs(1)));
     let mut looks = Looks::new(options);
     let mut log = Log::open();
-    loop {
+    while !looks.are_over() {
         tokio::select! {
             _ = tick.tick() => {
-                let Some((sample, rates)) = looks.next() else { return Ok(()) };
+                let (sample, rates) = looks.next();
                 log.follow();
                 let size = terminal.size();
                 let rows = screen::draw(sample, &rates, log.records.make_contiguous(), size, colour);
@@ -174,6 +177,7 @@ async fn live(options: &Options) -> Result<()> {
             _ = hung_up.recv() => return Ok(()),
         }
     }
+    Ok(())
 }
 
 /// The log's last lines; none where it cannot be read.
