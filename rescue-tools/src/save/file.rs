@@ -74,15 +74,15 @@ impl Image {
     /// When it fails or is ended; what was read is kept.
     pub fn rescue(&self, device: &Device, retries: u32, quiet: bool) -> Result<Map> {
         let mut command = Tool::new("ddrescue")?
-            .args(["--sparse", "--idirect", "--verify-input-size"])
+            .args(["--sparse", "--idirect"])
             .arg(format!("--sector-size={}", device.logical_sector))
-            .arg(format!("--retry-passes={retries}"));
+            .arg(format!("--retry-passes={retries}"))
+            .args([&device.path, &self.path, &self.map])
+            .into_command();
+        // How far it is goes to its standard output, what is wrong to its standard error.
         let shown = std::io::stderr().is_terminal() && !quiet;
-        if !shown {
-            command = command.arg("--quiet");
-        }
-        let mut command = command.arg(&device.path).arg(&self.path).arg(&self.map).into_command();
-        command.stdin(Stdio::null()).stdout(Stdio::from(std::io::stderr()));
+        let screen = if shown { Stdio::from(std::io::stderr()) } else { Stdio::null() };
+        command.stdin(Stdio::null()).stdout(screen);
         let mut child = command.spawn().context("starting ddrescue")?;
         let status = if shown || quiet {
             child.wait().context("waiting for ddrescue")?
