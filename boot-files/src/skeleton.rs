@@ -26,6 +26,8 @@ const DEVICES: [(&str, u32, u32, u32); 3] =
 
 const PROFILE: &str = r#"# Read by login shells.
 export PATH=/usr/sbin:/usr/bin
+# There is no udevd: dmsetup and its like make the nodes below /dev/mapper themselves.
+export DM_DISABLE_UDEV=1
 export HOME="${HOME:-/root}"
 export TERM="${TERM:-linux}"
 export PS1='\u@\h:\w\$ '

@@ -95,6 +95,8 @@ impl Tool {
         let mut command = Command::new(path);
         // Words that are read by a program must not be translated.
         command.env("LC_ALL", "C");
+        // There is no udevd: libdevmapper makes and renames the nodes below /dev/mapper itself then.
+        command.env("DM_DISABLE_UDEV", "1");
         Ok(Tool { name: name.into(), command })
     }
 

@@ -338,9 +338,7 @@ fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     let table = "0 10000 linear /dev/vda 0\\n10000 8 error\\n10008 9992 linear /dev/vda 10008\\n20000 1 error\\n20001 29151 linear /dev/vda 20001\\n";
     ssh_ok(
         &machine,
-        &format!(
-            "mkdir -p /mnt/to && mount /dev/vdb /mnt/to && printf '{table}' | DM_DISABLE_UDEV=1 dmsetup create bad"
-        ),
+        &format!("mkdir -p /mnt/to && mount /dev/vdb /mnt/to && printf '{table}' | dmsetup create bad"),
     );
 
     // As a stream: zeroes for what cannot be read, and nothing else.
@@ -375,7 +373,7 @@ fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     assert!(said.contains(&hash) && said.contains("4.5 KiB could not be read, in 2 places"), "{said}");
     ssh_ok(
         &machine,
-        "export DM_DISABLE_UDEV=1; dmsetup suspend bad && echo '0 49152 linear /dev/vda 0' | dmsetup load bad && dmsetup resume bad",
+        "dmsetup suspend bad && echo '0 49152 linear /dev/vda 0' | dmsetup load bad && dmsetup resume bad",
     );
     let report: Value = serde_json::from_str(&ssh_ok(&machine, &format!("{save} --json"))).unwrap();
     assert_eq!(

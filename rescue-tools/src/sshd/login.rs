@@ -97,6 +97,8 @@ pub fn environment(
     set("LOGNAME", "root".as_ref());
     set("SHELL", settings.shell.as_os_str());
     set("PATH", PATH.as_ref());
+    // There is no udevd: dmsetup and its like make the nodes below /dev/mapper themselves then.
+    set("DM_DISABLE_UDEV", "1".as_ref());
     set("SSH_CLIENT", format!("{} {} {}", peer.0, peer.1, local.1).as_ref());
     set("SSH_CONNECTION", format!("{} {} {} {}", peer.0, peer.1, local.0, local.1).as_ref());
     if let Some(terminal) = terminal {
