@@ -102,7 +102,7 @@ const CASES: [Case; 8] = [
         disk: 'h',
         kind: "f2fs",
         mkfs: "mkfs.f2fs -q -f",
-        mib: 64,
+        mib: 128,
         behead: "zero h 4096 0 1",
         damage: "lose_f2fs_checkpoint h",
         finding: "a checkpoint is damaged",
@@ -268,10 +268,10 @@ const USED: &[(char, &str, &str)] = &[
     ),
     (
         'e',
-        "mdadm --create /dev/md0 --run --level=1 --raid-devices=2 /dev/vde /dev/vdf",
+        "mdadm --create /dev/md0 --run --assume-clean --level=1 --raid-devices=2 /dev/vde /dev/vdf",
         "mdadm --stop /dev/md0",
     ),
-    ('g', "make g mkfs.ext4 -q -F && losetup /dev/loop3 /dev/vdg", "losetup --detach /dev/loop3"),
+    ('g', "make g mkfs.ext4 -q -F && losetup -f /dev/vdg", "losetup --detach /dev/loop0"),
 ];
 
 #[test]
@@ -364,7 +364,7 @@ fn a_journal_is_played_back_only_when_told() {
         ('e', 'f', "mkfs.btrfs -q -f"),
         ('g', 'h', "mkfs.f2fs -q -f"),
     ];
-    let pi = Pi::boot(&[64, 64, 320, 320, 160, 160, 64, 64]);
+    let pi = Pi::boot(&[64, 64, 320, 320, 160, 160, 128, 128]);
     for (original, copy, mkfs) in kinds {
         pi.guest(&format!("pulled {original} {copy} {mkfs}"));
         // Two of the same UUID at a time are asking for trouble.
