@@ -4,10 +4,11 @@
 
 mod common;
 
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
-use common::{Server, code, half_open, make_key, output, text, until};
+use common::{Server, code, half_open, make_key, output, text, type_line, until, wait};
 
 #[test]
 fn keys_that_are_in_the_file_log_in() {
@@ -133,7 +134,7 @@ fn the_host_key_is_made_once_and_is_the_owners() {
 #[test]
 fn clients_that_wait_keep_nobody_out() {
     let server = Server::start();
-    let waiting: Vec<_> = (0..30).map(|_| half_open(server.address)).collect();
+    let waiting: Vec<_> = (0..15).map(|_| half_open(server.address)).collect();
     // No more than 10 of them are kept.
     until("too many wait", || server.sessions().len() <= 10);
     assert_eq!(code(&server.exec("true")), Some(0));
@@ -168,6 +169,35 @@ fn the_banner_is_one_line_with_the_step() {
     ssh.args(server.options().into_iter().map(|option| option.replace("LogLevel=ERROR", "LogLevel=INFO")));
     let out = output(ssh.args(["root@127.0.0.1", "true"]));
     assert_eq!(text(&out.stderr), "Pi Lifeboat: step 4/9 network, waiting\r\n");
+}
+
+#[test]
+fn thirty_two_sessions_and_no_more() {
+    let server = Server::start();
+    let mut all: Vec<_> = (0..32)
+        .map(|_| {
+            let mut ssh = server.ssh();
+            ssh.arg("echo ready; read line; echo $line").stdin(Stdio::piped()).stdout(Stdio::piped());
+            ssh.spawn().unwrap()
+        })
+        .collect();
+    let mut outputs: Vec<_> = all.iter_mut().map(|ssh| BufReader::new(ssh.stdout.take().unwrap())).collect();
+    let mut line = String::new();
+    for output in &mut outputs {
+        line.clear();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, "ready\n");
+    }
+    assert_eq!(code(&server.exec("true")), Some(255));
+    for (number, (ssh, output)) in all.iter_mut().zip(&mut outputs).enumerate() {
+        type_line(ssh, &format!("{number}\n"));
+        line.clear();
+        output.read_line(&mut line).unwrap();
+        assert_eq!(line, format!("{number}\n"));
+        assert!(wait(ssh).success());
+    }
+    server.wait_for_no_session();
+    assert_eq!(code(&server.exec("true")), Some(0));
 }
 
 #[test]

@@ -117,39 +117,69 @@ fn memory_peak(id: u32) -> u64 {
     line.split_whitespace().next().unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// What is copied, in MiB. `LIFEBOAT_TRANSFER_MIB=1024` takes a minute or two.
+fn mebibytes() -> usize {
+    std::env::var("LIFEBOAT_TRANSFER_MIB").map_or(16, |text| text.parse().unwrap())
+}
+
+/// A copy of `from` to `to`, either of which may begin with [`REMOTE`].
+type Copy<'a> = &'a dyn Fn(&str, &str) -> Command;
+
+const REMOTE: &str = "root@127.0.0.1:";
+
 #[test]
-fn sftp_scp_and_rsync_copy_files() {
-    let server = Server::start();
-    let source = server.path("source");
-    std::io::copy(&mut noise(3_000_000), &mut std::fs::File::create(&source).unwrap()).unwrap();
-    let options = server.options();
+fn sftp_scp_and_rsync_copy_files_both_ways() {
     assert!(
         rescue_tools::sshd::login::sftp_server().is_some(),
         "there is no sftp-server: install the Debian package openssh-sftp-server"
     );
-
-    let mut scp = Command::new("scp");
-    scp.args(&options).arg(&source).arg(format!("root@127.0.0.1:{}", server.path("by-scp").display()));
-    let copied = output(&mut scp);
-    assert_eq!(code(&copied), Some(0), "{}", text(&copied.stderr));
-
-    let batch = server.path("batch");
-    std::fs::write(&batch, format!("get {} {}\n", source.display(), server.path("by-sftp").display()))
-        .unwrap();
-    let copied = output(Command::new("sftp").args(&options).arg("-b").arg(&batch).arg("root@127.0.0.1"));
-    assert_eq!(code(&copied), Some(0), "{}", text(&copied.stderr));
-
-    let mut rsync = Command::new("rsync");
-    rsync.args(["-a", "-e", &format!("ssh {}", options.join(" "))]).arg(&source);
-    let copied = output(rsync.arg(format!("root@127.0.0.1:{}", server.path("by-rsync").display())));
-    assert_eq!(code(&copied), Some(0), "{}", text(&copied.stderr));
-
-    for copy in ["by-scp", "by-sftp", "by-rsync"] {
-        assert_eq!(std::fs::read(server.path(copy)).unwrap(), std::fs::read(&source).unwrap(), "{copy}");
+    let server = Server::start();
+    let source = server.path("source");
+    let length = mebibytes() << 20;
+    std::io::copy(&mut noise(length), &mut std::fs::File::create(&source).unwrap()).unwrap();
+    let wanted = digest(std::fs::File::open(&source).unwrap());
+    let options = server.options();
+    let scp = |kind: &'static str| {
+        let options = options.clone();
+        move |from: &str, to: &str| {
+            let mut scp = Command::new("scp");
+            scp.args(&options).args([kind, from, to]);
+            scp
+        }
+    };
+    let sftp = |from: &str, to: &str| {
+        let line = match (from.strip_prefix(REMOTE), to.strip_prefix(REMOTE)) {
+            (Some(from), _) => format!("get {from} {to}\n"),
+            (_, to) => format!("put {from} {}\n", to.unwrap()),
+        };
+        std::fs::write(server.path("batch"), line).unwrap();
+        let mut sftp = Command::new("sftp");
+        sftp.args(&options).arg("-b").arg(server.path("batch")).arg("root@127.0.0.1");
+        sftp
+    };
+    let rsync = |from: &str, to: &str| {
+        let mut rsync = Command::new("rsync");
+        rsync.args(["-W", "-e", &format!("ssh {}", options.join(" ")), from, to]);
+        rsync
+    };
+    let copies: [(&str, Copy<'_>); 4] =
+        [("scp", &scp("-s")), ("scp -O", &scp("-O")), ("sftp", &sftp), ("rsync", &rsync)];
+    for (name, copy) in copies {
+        let (there, back) = (server.path("there"), server.path("back"));
+        for (from, to) in [
+            (source.display().to_string(), format!("{REMOTE}{}", there.display())),
+            (format!("{REMOTE}{}", there.display()), back.display().to_string()),
+        ] {
+            let copied = common::output_within(&mut copy(&from, &to), common::PATIENCE * 10);
+            assert_eq!(code(&copied), Some(0), "{name}: {}", text(&copied.stderr));
+        }
+        for copied in [&there, &back] {
+            assert_eq!(digest(std::fs::File::open(copied).unwrap()), wanted, "{name}");
+            std::fs::remove_file(copied).unwrap();
+        }
     }
     let refused = output(server.ssh().args(["-s", "netconf"]));
     assert_ne!(code(&refused), Some(0));
-    let _ = std::io::stdout().flush();
 }
 
 #[test]

@@ -7,7 +7,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process};
@@ -16,9 +16,9 @@ use tokio::net::TcpStream;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::{sleep, timeout, timeout_at};
 
-use super::admission::{Admission, CONNECTIONS, Ticket};
+use super::admission::{Admission, CONNECTIONS, Ticket, Turn};
 use super::authorized_keys::AuthorizedKeys;
 use super::host_key::{self, Origin, Sources};
 use super::oom::{self, LISTENER};
@@ -40,8 +40,8 @@ struct Server {
     /// The host key as the processes of connections receive it.
     key: String,
     admission: Mutex<Admission>,
-    /// Changes whenever a connection is over.
-    left: watch::Sender<()>,
+    /// Changes whenever a connection is over, or logged in.
+    moved: watch::Sender<()>,
     ending: watch::Sender<bool>,
 }
 
@@ -57,8 +57,8 @@ pub fn run(settings: Settings) -> Result<()> {
     let runtime = runtime.context("starting the server's runtime")?;
     report(&settings, &log, &sockets, &host_key::fingerprint(&key), &origin);
     let key = host_key::to_text(&key)?;
-    let (left, ending) = (watch::Sender::new(()), watch::Sender::new(false));
-    let server = Arc::new(Server { settings, log, key, admission: Mutex::default(), left, ending });
+    let (moved, ending) = (watch::Sender::new(()), watch::Sender::new(false));
+    let server = Arc::new(Server { settings, log, key, admission: Mutex::default(), moved, ending });
     runtime.block_on(server.serve(sockets))
 }
 
@@ -106,10 +106,10 @@ impl Server {
         self.ending.send_replace(true);
         // Those of a listener before us, which died and left them, are told as well.
         sessions::sweep(&self.settings.run).into_iter().for_each(|id| terminate(Some(id)));
-        let mut left = self.left.subscribe();
+        let mut moved = self.moved.subscribe();
         let everyone_left = async {
             while !self.admission().is_empty() {
-                let _ = left.changed().await;
+                let _ = moved.changed().await;
             }
         };
         // Whoever is left then is killed as the runtime ends.
@@ -133,7 +133,7 @@ impl Server {
 
     fn admit(self: Arc<Self>, stream: TcpStream, peer: SocketAddr) {
         let from = peer.ip().to_canonical();
-        let Some(ticket) = self.admission().admit(from) else {
+        let Some(ticket) = self.admission().admit(from, Instant::now()) else {
             self.log.say(format!("refused a connection from {from}: {CONNECTIONS} are logged in"));
             return;
         };
@@ -143,15 +143,31 @@ impl Server {
                 self.log.say(format!("serving {from}: {error:#}"));
             }
             self.admission().left(number);
-            self.left.send_replace(());
+            self.moved.send_replace(());
         });
+    }
+
+    /// Waits for a connection's turn; whether it came.
+    async fn queue(&self, ticket: &Ticket) -> bool {
+        sleep(ticket.wait).await;
+        let mut moved = self.moved.subscribe();
+        loop {
+            let turn = self.admission().turn(ticket.number, Instant::now());
+            match turn {
+                Turn::Now => return true,
+                Turn::Never => return false,
+                Turn::Later(then) => {
+                    let _ = timeout_at(then.into(), moved.changed()).await;
+                }
+            }
+        }
     }
 
     /// From a connection's process's start to its end.
     async fn attend(&self, stream: TcpStream, peer: SocketAddr, ticket: Ticket) -> Result<()> {
         let mut ending = self.ending.subscribe();
         tokio::select! {
-            () = sleep(ticket.wait) => {}
+            served = self.queue(&ticket) => if !served { return Ok(()) },
             () = ticket.leave.notified() => return Ok(()),
             () = ended(&mut ending) => return Ok(()),
         }
@@ -161,6 +177,7 @@ impl Server {
         tokio::select! {
             read = control.read(&mut byte) => if let Ok(1) = read {
                 self.admission().authenticated(ticket.number);
+                self.moved.send_replace(());
             },
             () = sleep(LOGIN_TIME) => {
                 let from = peer.ip().to_canonical();

@@ -2,8 +2,9 @@
 
 use rustix::process::{getpriority_process, nice, setpriority_process};
 
-/// The niceness of a connection before its login, on top of the server's.
-const STRANGER: i32 = 10;
+/// The niceness of a connection before its login, on top of the server's. Little: on a machine that works hard a login
+/// still gets its share.
+const STRANGER: i32 = 4;
 
 /// Steps back until [`Priority::restore`].
 #[derive(Debug)]

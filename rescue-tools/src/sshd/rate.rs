@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 const BURST: u32 = 10;
 /// … and then one in this time: ssh-audit takes 20 a second for too many.
 const INTERVAL: Duration = Duration::from_millis(100);
-/// Nobody waits longer. With `admission::UNAUTHENTICATED` that wait, this is at most as many a second as [`INTERVAL`].
-const LONGEST: Duration = Duration::from_secs(1);
+/// Nobody waits longer. What one address has waiting at once is bounded by `admission::QUEUE`.
+const LONGEST: Duration = Duration::from_secs(5);
 /// So many addresses are told apart; further ones share one place.
 const ADDRESSES: usize = 1024;
 

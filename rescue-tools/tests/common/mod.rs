@@ -157,6 +157,11 @@ pub(crate) fn make_key(path: &Path, kind: &str) {
 
 /// Runs a peer's program; one that is missing, or that hangs, is a failure.
 pub(crate) fn output(command: &mut Command) -> Output {
+    output_within(command, PATIENCE)
+}
+
+/// The same for one that may take so long.
+pub(crate) fn output_within(command: &mut Command, patience: Duration) -> Output {
     let program = command.get_program().to_string_lossy().into_owned();
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap_or_else(|error| {
         let package = match program.as_str() {
@@ -172,7 +177,7 @@ pub(crate) fn output(command: &mut Command) -> Output {
     let (mut out, mut err) = (child.stdout.take().unwrap(), child.stderr.take().unwrap());
     let errors = std::thread::spawn(move || read_all(&mut err));
     let output = std::thread::spawn(move || read_all(&mut out));
-    let status = wait(&mut child);
+    let status = wait_within(&mut child, patience);
     Output { status, stdout: output.join().unwrap(), stderr: errors.join().unwrap() }
 }
 
@@ -184,9 +189,13 @@ pub(crate) fn read_all(from: &mut impl Read) -> Vec<u8> {
 
 /// Waits for a program's end.
 pub(crate) fn wait(child: &mut Child) -> ExitStatus {
+    wait_within(child, PATIENCE)
+}
+
+fn wait_within(child: &mut Child, patience: Duration) -> ExitStatus {
     let mut status = None;
     let began = Instant::now();
-    while status.is_none() && began.elapsed() < PATIENCE {
+    while status.is_none() && began.elapsed() < patience {
         status = child.try_wait().unwrap();
         std::thread::sleep(Duration::from_millis(2));
     }
