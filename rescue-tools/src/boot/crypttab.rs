@@ -1,7 +1,7 @@
 //! `/etc/crypttab` of the OS (crypttab(5)): an open device gets the name that stands there, so that the OS finds it open
 //! and asks for no passphrase again.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -24,13 +24,22 @@ fn parse(text: &str) -> Vec<Entry> {
     text.lines().filter_map(entry).collect()
 }
 
-/// Renames the open LUKS devices as the OS calls them. Gives a line for each that was renamed.
+/// A device with another name than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Renamed {
+    /// What it was called.
+    pub old: PathBuf,
+    /// What it is called now.
+    pub new: PathBuf,
+}
+
+/// Renames the open LUKS devices as the OS calls them.
 ///
 /// # Errors
 /// When the device-mapper refuses.
-pub fn rename(inventory: &Inventory, root: &Path) -> Result<Vec<String>> {
+pub fn rename(inventory: &Inventory, root: &Path) -> Result<Vec<Renamed>> {
     let text = std::fs::read_to_string(root.join("etc/crypttab")).unwrap_or_default();
-    let mut said = Vec::new();
+    let mut renamed = Vec::new();
     for entry in parse(&text) {
         let Ok(device) = inventory.named(&entry.source) else { continue };
         let Some(open) = device.holders().find(|one| one.kind == Kind::Crypt) else { continue };
@@ -40,9 +49,9 @@ pub fn rename(inventory: &Inventory, root: &Path) -> Result<Vec<String>> {
             .args(["rename", "--noudevsync", "--", &old, &entry.name])
             .stdout()
             .with_context(|| format!("calling {old} {}, as the OS does", entry.name))?;
-        said.push(format!("{old} is called {} now, as in the OS' crypttab", entry.name));
+        renamed.push(Renamed { old: open.path.clone(), new: Path::new("/dev/mapper").join(&entry.name) });
     }
-    Ok(said)
+    Ok(renamed)
 }
 
 fn mapper_name(device: &Device) -> Option<String> {

@@ -91,11 +91,24 @@ fn check(inventory: &Inventory, root: &Root) -> Result<Vec<String>> {
 fn mount_all(inventory: &Inventory, root: &Root, wish: &Wish, said: &mut Vec<String>) -> Result<()> {
     let subvolume = root.system.as_ref().and_then(|system| system.subvolume.as_ref());
     let flags = wish.flags.clone().or_else(|| subvolume.map(|subvolume| format!("subvol={subvolume}")));
-    mount_one(root, Path::new(ROOT), flags.as_deref())?;
+    let mut root = root.clone();
+    mount_one(&root, Path::new(ROOT), flags.as_deref())?;
+    for renamed in crypttab::rename(inventory, Path::new(ROOT))? {
+        said.push(format!(
+            "{} is called {} now, as in the OS' crypttab",
+            renamed.old.display(),
+            renamed.new.display()
+        ));
+        if renamed.old == root.device.path {
+            // The kernel shows a mount by the name that it was made with.
+            detach::below(Path::new(ROOT))?;
+            root.device.path = renamed.new;
+            mount_one(&root, Path::new(ROOT), flags.as_deref())?;
+        }
+    }
     said.push(format!("{} is mounted on {ROOT} ({})", root.device.path.display(), root.file_system));
     said.extend(mount_usr(inventory)?);
     check_init(Path::new(ROOT), &wish.init)?;
-    said.extend(crypttab::rename(inventory, Path::new(ROOT))?);
     if modules::offer(Path::new(ROOT))? {
         said.push("the OS has no modules for the running kernel: it gets those of this image".into());
     }

@@ -6,7 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use super::open::{Opened, is_luks};
-use crate::disk::inventory::{Device, Inventory};
+use crate::disk::inventory::{Device, Inventory, Kind};
 use crate::disk::volumes::{self, VolumeGroup};
 use crate::tool::Tool;
 
@@ -91,8 +91,9 @@ fn one(inventory: &Inventory, device: &Device, inside: &mut Inside) -> Result<()
         Some(_) if is_luks(device) => {
             inside.problems.push(format!("{path} is encrypted once more: rescue unlock {path}"))
         }
-        Some(_) => inside.devices.push(device.path.clone()),
-        None => {}
+        // A logical volume was named by its group.
+        Some(_) if device.kind != Kind::Lvm => inside.devices.push(device.path.clone()),
+        _ => {}
     }
     Ok(())
 }
