@@ -386,8 +386,8 @@ fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     // Refused: the same disk, RAM, another's map.
     let own = "rescue save /dev/vdb -o /mnt/to/vdb.img";
     fails(&machine, own, 3, &["same disk", "/dev/vdb"]);
-    ssh_ok(&machine, "truncate -s 4G /mnt/to/large && losetup /dev/loop0 /mnt/to/large");
-    fails(&machine, "rescue save /dev/loop0 -o /tmp/large.img", 3, &["in RAM", "4.0 GiB"]);
+    ssh_ok(&machine, "truncate -s 4G /mnt/to/large && losetup /dev/loop7 /mnt/to/large");
+    fails(&machine, "rescue save /dev/loop7 -o /tmp/large.img", 3, &["in RAM", "4.0 GiB"]);
     fails(&machine, "rescue save /dev/vdb -o /mnt/to/disk.img", 3, &["another name"]);
     ssh_ok(&machine, "test ! -e /mnt/to/vdb.img -a ! -e /tmp/large.img");
 }
