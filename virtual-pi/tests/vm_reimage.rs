@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use serde_json::json;
 use site::images::{folder, program, run};
 use site::{HOST, Images, LIMIT, Server, ssh, ssh_ok, ssh_options};
 use virtual_pi::machine::Machine;
@@ -30,11 +31,14 @@ fn every_command_of_the_runbook_does_what_it_says() {
         options.qemu_arguments = ["-device", "qemu-xhci"].map(Into::into).into();
         for name in ["sda", "sdb"] {
             let drive = format!("if=none,id={name},format=raw,file={}", here.path().join(name).display());
-            let device = format!("usb-storage,drive={name}");
-            options.qemu_arguments.extend(["-drive", &drive, "-device", &device].map(Into::into));
+            options.qemu_arguments.extend(["-drive", &drive].map(Into::into));
         }
     });
-    ssh_ok(&machine, "until test -b /dev/sda -a -b /dev/sdb1; do sleep 0.2; done");
+    // One after the other: the kernel numbers disks in the order in which they answer.
+    for (name, node) in [("sda", "/dev/sda"), ("sdb", "/dev/sdb1")] {
+        machine.qmp("device_add", &json!({"driver": "usb-storage", "drive": name})).expect("plugging in");
+        ssh_ok(&machine, &format!("timeout 120 sh -c 'until test -b {node}; do sleep 0.2; done'"));
+    }
     let path = path(here.path(), &machine);
     for command in &commands {
         if command == "ssh pi reboot" {
