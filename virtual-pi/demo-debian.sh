@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes the root of a small Debian 13 for arm64, as a tar: systemd, networkd, an SSH server that one key may enter.
 #
-#   virtual-pi/demo-debian.sh AUTHORIZED_KEY.pub OUT.tar
+#   virtual-pi/demo-debian.sh AUTHORIZED_KEY.pub OUT.tar [MMDEBSTRAP-OPTION...]
 #
 # It comes from the mirror that this machine's apt uses. Takes root, or user namespaces for mmdebstrap's unshare mode.
 # shellcheck disable=SC2016 # what stands in single quotes is for mmdebstrap and apt to expand
@@ -12,6 +12,7 @@ readonly PACKAGES=systemd-sysv,udev,dbus,systemd-resolved,openssh-server,iproute
 
 main() {
   local key=$1 out=$2 mirror security work
+  shift 2
   mirror=$(mirror_of debian http://deb.debian.org/debian)
   security=$(mirror_of debian-security http://deb.debian.org/debian-security)
   work=$(mktemp -d)
@@ -30,7 +31,7 @@ main() {
     --customize-hook='chroot "$1" systemctl enable systemd-networkd ssh' \
     --customize-hook='rm -f "$1"/etc/ssh/ssh_host_*; : >"$1/etc/machine-id"; : >"$1/etc/fstab"' \
     --customize-hook='touch "$1/etc/.updated" "$1/var/.updated"' \
-    --format=tar "$SUITE" "$out.part" \
+    "$@" --format=tar "$SUITE" "$out.part" \
     "deb $mirror $SUITE main" "deb $mirror $SUITE-updates main" "deb $security $SUITE-security main"
   mv "$out.part" "$out"
 }

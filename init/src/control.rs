@@ -30,6 +30,8 @@ pub enum Message {
     },
     /// The root is ready to be switched to.
     HandOver(Destination),
+    /// Another kernel is loaded: it takes the place of this one (kexec_load(2)).
+    Kexec,
 }
 
 /// Where a hand-over goes.

@@ -77,7 +77,11 @@ fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
             for uuid in &boot.luks {
                 writeln!(text, "  waits until somebody opens the LUKS device {uuid} (rescue unlock)")?;
             }
-            writeln!(text, "  then: exec {}", boot.init)?;
+            if boot.kexec {
+                writeln!(text, "  then: kexec of the disk's own kernel, with its own command line")?;
+            } else {
+                writeln!(text, "  then: exec {}", boot.init)?;
+            }
             if boot.hold.is_some() {
                 writeln!(text, "  but: is held on the way")?;
             }

@@ -55,6 +55,8 @@ pub struct DiskBoot {
     pub luks: Vec<String>,
     /// `rootflags=`: options of the mount, such as `subvol=@`.
     pub flags: Option<String>,
+    /// Whether the disk's own kernel is started (`lifeboat.kexec`).
+    pub kexec: bool,
     /// The program that becomes PID 1.
     pub init: String,
     /// Its arguments: what stands behind `--`.
@@ -150,12 +152,13 @@ impl std::fmt::Display for Problem {
 }
 
 /// Our own parameters: name, form, meaning. `docs/kernel-parameters.md` lists the same (a test compares them).
-pub const PARAMETERS: [(&str, &str, &str); 11] = [
+pub const PARAMETERS: [(&str, &str, &str); 12] = [
     ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
     ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
     ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
     ("lifeboat.server", "URL", "the boot server that events are sent to"),
     ("lifeboat.rescue", "", "stay in the rescue whatever root= says"),
+    ("lifeboat.kexec", "", "start the disk's own kernel rather than go on with this one"),
     (
         "lifeboat.reboot_after",
         "SECONDS",
@@ -215,6 +218,7 @@ impl Plan {
             "lifeboat.hold" => ram_boot.hold = Some(Hold::BeforeHandOver),
             "rd.luks.uuid" => ram_boot.luks.push(luks_uuid(value)?),
             "lifeboat.rescue" => ram_boot.rescue = true,
+            "lifeboat.kexec" => ram_boot.kexec = true,
             "lifeboat.sha256" => {
                 ram_boot.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
             }
@@ -254,6 +258,7 @@ impl Plan {
 #[derive(Default)]
 struct RootWords {
     rescue: bool,
+    kexec: bool,
     luks: Vec<String>,
     hold: Option<Hold>,
     sha256: Option<[u8; 32]>,
@@ -291,11 +296,15 @@ impl RootWords {
                 root: Some(root.to_owned()).filter(|root| !root.is_empty()),
                 luks: self.luks,
                 flags: line.last("rootflags").filter(|flags| !flags.is_empty()).map(str::to_owned),
+                kexec: self.kexec,
                 init: init.into(),
                 init_arguments: line.init_arguments.clone(),
                 hold: self.hold,
             }));
         };
+        if self.kexec {
+            return refuse("lifeboat.kexec", "an image in RAM is booted by this kernel".into());
+        }
         let url = match http_url(address) {
             Ok(url) => url,
             Err(reason) => return refuse(&word, reason),
@@ -421,6 +430,14 @@ mod tests {
         }
         let found = plan("rd.luks.uuid=1 rd.luks.uuid=2");
         assert!(matches!(found.goal, Goal::DiskBoot(disk) if disk.root.is_none() && disk.luks == ["1", "2"]));
+    }
+
+    #[test]
+    fn the_kernel_of_a_disk_is_started_where_there_is_a_disk() {
+        let disk = plan("root=UUID=1 lifeboat.kexec");
+        assert!(matches!(disk.goal, Goal::DiskBoot(disk) if disk.kexec));
+        let ram = plan("root=live:http://a/b.squashfs lifeboat.kexec");
+        assert_eq!((ram.goal, ram.problems[0].word.as_str()), (Goal::Rescue, "lifeboat.kexec"));
     }
 
     #[test]

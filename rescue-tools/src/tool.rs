@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 /// Every program that `rescue` may call, with the Debian package that has it. The standard profile carries them all:
-/// held by `the_standard_profile_carries_every_program`.
+/// held by `the_profiles_carry_every_program`.
 const PACKAGES: &[(&str, &str)] = &[
     ("blkid", "util-linux"),
     ("btrfs", "btrfs-progs"),
@@ -42,6 +42,9 @@ const PACKAGES: &[(&str, &str)] = &[
     ("zstd", "zstd"),
 ];
 
+/// What only the profile `full` carries, in the same form.
+const IN_FULL: &[(&str, &str)] = &[("kexec", "kexec-tools")];
+
 /// Where programs for root are, in case a PATH leaves them out.
 const SYSTEM_FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 
@@ -52,13 +55,15 @@ pub const OUTPUT_LIMIT: usize = 4 << 20;
 /// There is no such program here.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "there is no {name} on this system: images of the profile \"standard\" have it (Debian package: {package})"
+    "there is no {name} on this system: images of the profile \"{profile}\" have it (Debian package: {package})"
 )]
 pub struct MissingTool {
     /// Its name.
     pub name: String,
     /// The package that has it.
     pub package: &'static str,
+    /// The least profile that has it.
+    pub profile: &'static str,
 }
 
 /// One program, with the arguments of one call.
@@ -242,8 +247,16 @@ fn is_program(path: &Path) -> bool {
 }
 
 fn missing(name: &str) -> MissingTool {
-    let known = PACKAGES.iter().find(|(program, _)| *program == name);
-    MissingTool { name: name.into(), package: known.map_or("not known", |(_, package)| package) }
+    let package = |list: &[(&'static str, &'static str)]| {
+        list.iter().find(|(program, _)| *program == name).map(|(_, package)| *package)
+    };
+    match package(IN_FULL) {
+        Some(package) => MissingTool { name: name.into(), package, profile: "full" },
+        None => {
+            let package = package(PACKAGES).unwrap_or("not known");
+            MissingTool { name: name.into(), package, profile: "standard" }
+        }
+    }
 }
 
 /// The first [`OUTPUT_LIMIT`] bytes; the rest is read so that the program can go on.
@@ -292,22 +305,26 @@ mod tests {
     }
 
     #[test]
-    fn the_standard_profile_carries_every_program() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boot-files/profiles/standard.toml");
-        let profile: toml::Table = toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
-        let tools = profile["tools"].as_array().unwrap();
-        for (program, package) in PACKAGES {
-            let files: Vec<&str> = tools
-                .iter()
-                .filter(|tool| tool["package"].as_str() == Some(package))
-                .flat_map(|tool| tool["files"].as_array().unwrap())
-                .map(|file| file.as_str().unwrap().rsplit('/').next().unwrap())
-                .collect();
-            let carried = files.iter().any(|file| match file.split_once('*') {
+    fn the_profiles_carry_every_program() {
+        for (profile, programs) in [("standard", PACKAGES), ("full", IN_FULL)] {
+            let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../boot-files/profiles");
+            let text = std::fs::read_to_string(path.join(profile).with_extension("toml")).unwrap();
+            let table: toml::Table = toml::from_str(&text).unwrap();
+            let tools = table["tools"].as_array().unwrap();
+            for (program, package) in programs {
+                assert!(carries(tools, program, package), "{program} of {package} in {profile}");
+            }
+        }
+    }
+
+    fn carries(tools: &[toml::Value], program: &str, package: &str) -> bool {
+        let tools = tools.iter().filter(|tool| tool["package"].as_str() == Some(package));
+        let files = tools.flat_map(|tool| tool["files"].as_array().unwrap());
+        files.map(|file| file.as_str().unwrap().rsplit('/').next().unwrap()).any(|file| {
+            match file.split_once('*') {
                 Some((start, end)) => program.starts_with(start) && program.ends_with(end),
                 None => file == program,
-            });
-            assert!(carried, "{program} of {package}: the profile has {files:?}");
-        }
+            }
+        })
     }
 }

@@ -145,30 +145,48 @@ fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     }
 }
 
-/// Copies the OS that is served onto an encrypted disk, with the names that an installer would give.
-fn install(url: &str) -> String {
+/// Copies the OS that is served onto an encrypted disk, with the names that an installer would give. The first partition is
+/// for `/boot`. `more` is run with the root on `/mnt/disk`.
+fn install(url: &str, more: &str) -> String {
     format!(
         r#"set -e
 printf 'over the wire' > /root/key
-printf 'label: gpt\n,,L\n' | sfdisk -q /dev/vda
+printf 'label: gpt\n,200M,L\n,,L\n' | sfdisk -q /dev/vda
+mkfs.ext4 -q /dev/vda1
 cryptsetup luksFormat --batch-mode --type luks2 --pbkdf argon2id --pbkdf-memory 32768 --pbkdf-force-iterations 4 \
-  --pbkdf-parallel 1 /dev/vda1 /root/key
-cryptsetup open --key-file /root/key /dev/vda1 x
+  --pbkdf-parallel 1 /dev/vda2 /root/key
+cryptsetup open --key-file /root/key /dev/vda2 x
 mkfs.ext4 -q -L root /dev/mapper/x
 mkdir -p /mnt/disk /mnt/image
 mount /dev/mapper/x /mnt/disk
+mkdir /mnt/disk/boot; mount /dev/vda1 /mnt/disk/boot
 wget -q -O /root/image {url}
 modprobe squashfs; mount -o loop,ro /root/image /mnt/image
 cp -a /mnt/image/. /mnt/disk/
 mkdir -p /mnt/disk/usr/lib/modules
-echo "vda1_crypt UUID=$(cryptsetup luksUUID /dev/vda1) none luks" > /mnt/disk/etc/crypttab
-echo "/dev/mapper/vda1_crypt / ext4 defaults 0 1" > /mnt/disk/etc/fstab
-umount /mnt/disk /mnt/image; rm /root/image
+echo "vda2_crypt UUID=$(cryptsetup luksUUID /dev/vda2) none luks" > /mnt/disk/etc/crypttab
+echo "/dev/mapper/vda2_crypt / ext4 defaults 0 1" > /mnt/disk/etc/fstab
+echo "UUID=$(blkid -o value -s UUID /dev/vda1) /boot ext4 defaults 0 2" >> /mnt/disk/etc/fstab
+{more}
+umount /mnt/disk/boot /mnt/disk /mnt/image; rm /root/image
 cryptsetup close x
-cryptsetup luksUUID /dev/vda1
+cryptsetup luksUUID /dev/vda2
 "#
     )
 }
+
+/// Its own initramfs, as its packages make it, and a command line of its own.
+const OWN_KERNEL: &str = r#"
+echo "root=/dev/mapper/vda2_crypt ro console=ttyAMA0 own.kernel=yes" > /mnt/disk/etc/kernel/cmdline
+printf 'MODULES=list\nCOMPRESS=zstd\nCOMPRESSLEVEL=1\n' > /mnt/disk/etc/initramfs-tools/conf.d/test
+printf 'virtio_pci\nvirtio_blk\next4\n' > /mnt/disk/etc/initramfs-tools/modules
+for f in dev proc sys; do mount --rbind /$f /mnt/disk/$f; done
+ln -sfn /dev/mapper/x /dev/mapper/vda2_crypt
+chroot /mnt/disk update-initramfs -c -k all
+rm /dev/mapper/vda2_crypt
+for f in dev proc sys; do umount -l /mnt/disk/$f; done
+ls -l /mnt/disk/boot >&2
+"#;
 
 #[test]
 fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
@@ -178,7 +196,7 @@ fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
     let disk = disks(folder.path(), &[1024]);
     let machine = server.power_on_with("", |options| options.disks.clone_from(&disk));
     wait(&machine, "rescue", |status| status.step == "rescue");
-    let uuid = ssh_ok(&machine, &install(&server.url("debian.squashfs")));
+    let uuid = ssh_ok(&machine, &install(&server.url("debian.squashfs"), ""));
     ssh_ok(&machine, "sync");
     drop(machine);
 
@@ -193,6 +211,51 @@ fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
     let unlocked = ssh_with_input(&machine, "rescue unlock", b"over the wire\n");
     assert!(unlocked.status.success(), "{unlocked:?}");
     runs_from_disk(&machine);
+    // Under our kernel, whose modules it sees.
+    ssh_ok(
+        &machine,
+        "grep rd.luks.uuid /proc/cmdline && modprobe dm-crypt && test -e /lib/modules/$(uname -r)/modules.dep",
+    );
+}
+
+#[test]
+fn a_debian_on_an_encrypted_disk_boots_by_its_own_kernel() {
+    let server = Server::start();
+    server.put_os(&images::debian_with_kernel());
+    let folder = tempfile::tempdir_in(images::folder()).unwrap();
+    let disk = disks(folder.path(), &[1536]);
+    let machine = server.power_on_with("", |options| options.disks.clone_from(&disk));
+    wait(&machine, "rescue", |status| status.step == "rescue");
+    let uuid = ssh_ok(&machine, &install(&server.url("debian-with-kernel.squashfs"), OWN_KERNEL));
+    let uuid = uuid.lines().last().unwrap().trim();
+
+    // By hand: the passphrase is typed once, and the kernel forgets it where it is not needed.
+    let locked = site::ssh(&machine, "rescue boot --kexec --yes");
+    assert_eq!(locked.status.code(), Some(3), "{locked:?}");
+    assert!(text(&locked.stderr).contains("rescue unlock"), "{locked:?}");
+    assert!(ssh_with_input(&machine, "rescue unlock --no-keep", b"over the wire").status.success());
+    let unknown = site::ssh(&machine, "rescue boot --kexec --yes");
+    assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
+    assert!(text(&unknown.stderr).contains("is not known any more"), "{unknown:?}");
+    ssh_ok(&machine, "! grep /sysroot /proc/mounts && cryptsetup close luks-*");
+    assert!(ssh_with_input(&machine, "rescue unlock", b"over the wire").status.success());
+    let booted = site::ssh(&machine, "rescue boot --kexec --yes");
+    let said = text(&booted.stdout);
+    assert!(
+        said.contains("loaded: /vmlinuz, /initrd.img") && said.contains("starting the kernel of Debian"),
+        "{booted:?}"
+    );
+    runs_from_disk(&machine);
+    runs_its_own_kernel(&machine);
+    drop(machine);
+
+    // By the command line, once somebody unlocks it.
+    let append = format!("rd.luks.uuid={uuid} root=LABEL=root lifeboat.kexec");
+    let machine = server.power_on_with(&append, |options| options.disks.clone_from(&disk));
+    wait(&machine, "unlock", |status| status.step == "unlock" && status.next.contains("passphrase"));
+    assert!(ssh_with_input(&machine, "rescue unlock", b"over the wire\n").status.success());
+    runs_from_disk(&machine);
+    runs_its_own_kernel(&machine);
 }
 
 fn runs_from_disk(machine: &Machine) {
@@ -202,6 +265,13 @@ fn runs_from_disk(machine: &Machine) {
     assert_eq!(state.trim(), "running");
     let root = ssh_ok(machine, "findmnt --noheadings --output SOURCE,FSTYPE,OPTIONS /");
     // By the name that the OS knows, and writable as its fstab says.
-    assert!(root.starts_with("/dev/mapper/vda1_crypt ext4") && root.contains("rw,"), "{root}");
-    ssh_ok(machine, "modprobe dm-crypt && test -e /lib/modules/$(uname -r)/modules.dep");
+    assert!(root.starts_with("/dev/mapper/vda2_crypt ext4") && root.contains("rw,"), "{root}");
+}
+
+fn runs_its_own_kernel(machine: &Machine) {
+    let line = ssh_ok(machine, "cat /proc/cmdline");
+    assert!(line.contains("own.kernel=yes") && !line.contains("rd.luks.uuid"), "{line}");
+    let kept =
+        ssh_ok(machine, "ls /run/cryptsetup-keys.d /cryptroot 2>/dev/null; grep lifeboat /proc/keys || true");
+    assert_eq!(kept, "", "no passphrase is left");
 }

@@ -13,11 +13,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::reboot::{RebootMode, reboot};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, chdir, chroot, execve, fchdir};
 use rustix::fs::{Mode, OFlags};
+use rustix::system::{RebootCommand, reboot};
 
 use super::control::Destination;
 use super::supervisor::End;
@@ -173,13 +173,18 @@ pub fn end_machine(how: End, mut alive: impl FnMut()) {
     if how == End::Reboot {
         reboot_with_argument();
     }
-    let mode = match how {
-        End::Reboot => RebootMode::RB_AUTOBOOT,
-        End::PowerOff => RebootMode::RB_POWER_OFF,
-        End::Halt => RebootMode::RB_HALT_SYSTEM,
+    let (command, otherwise) = match how {
+        End::Reboot => (RebootCommand::Restart, None),
+        End::PowerOff => (RebootCommand::PowerOff, None),
+        End::Halt => (RebootCommand::Halt, None),
+        // Every process is gone: what brings this rescue back is the bootloader.
+        End::Kexec => (RebootCommand::Kexec, Some(RebootCommand::Restart)),
     };
-    let Err(error) = reboot(mode);
-    tracing::error!("{how:?}: {error}");
+    for command in std::iter::once(command).chain(otherwise) {
+        if let Err(error) = reboot(command) {
+            tracing::error!("{how:?}, by {command:?}: {error}");
+        }
+    }
 }
 
 /// Starts the machine anew with what [`REBOOT_ARGUMENT_PATH`] has for the firmware's driver. Comes back when there is no

@@ -34,6 +34,9 @@ const SERVICES: [Service; 5] = [
     Service { name: "console", argv: &["/rescue", "console"], first: false },
 ];
 
+/// Documentation/ABI/testing/sysfs-kernel-kexec_loaded.
+const KEXEC_LOADED: &str = "/sys/kernel/kexec_loaded";
+
 /// A child is started again at once, then after 1, 2, 4 … seconds, at most this many.
 const BACKOFF_LIMIT_S: u64 = 30;
 /// A child that lived so long has earned a fresh start.
@@ -87,6 +90,8 @@ pub enum End {
     PowerOff,
     /// Stop the processor.
     Halt,
+    /// Start the kernel that is loaded.
+    Kexec,
 }
 
 /// PID 1's whole state.
@@ -199,6 +204,10 @@ impl Supervisor {
                     child.ended();
                 }
             }
+            Message::Kexec => match std::fs::read_to_string(KEXEC_LOADED) {
+                Ok(loaded) if loaded.trim() == "1" => self.end(End::Kexec),
+                loaded => tracing::error!("no kernel is loaded that could be started ({loaded:?})"),
+            },
         }
     }
 

@@ -10,16 +10,26 @@ use crate::tool::Tool;
 
 /// One line of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Entry {
-    name: String,
-    source: String,
+pub struct Entry {
+    /// What the open device is called.
+    pub name: String,
+    /// The encrypted device.
+    pub source: String,
+    /// The options, with commas between them.
+    pub options: String,
+}
+
+/// The lines of the crypttab of the OS at `root`; none where it has none.
+pub fn read(root: &Path) -> Vec<Entry> {
+    parse(&std::fs::read_to_string(root.join("etc/crypttab")).unwrap_or_default())
 }
 
 fn parse(text: &str) -> Vec<Entry> {
     let entry = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let name = words.next().filter(|word| !word.starts_with('#'))?;
-        Some(Entry { name: name.into(), source: words.next()?.replace('"', "") })
+        let source = words.next()?.replace('"', "");
+        Some(Entry { name: name.into(), source, options: words.nth(1).unwrap_or_default().into() })
     };
     text.lines().filter_map(entry).collect()
 }
@@ -38,9 +48,8 @@ pub struct Renamed {
 /// # Errors
 /// When the device-mapper refuses.
 pub fn rename(inventory: &Inventory, root: &Path) -> Result<Vec<Renamed>> {
-    let text = std::fs::read_to_string(root.join("etc/crypttab")).unwrap_or_default();
     let mut renamed = Vec::new();
-    for entry in parse(&text) {
+    for entry in read(root) {
         let Ok(device) = inventory.named(&entry.source) else { continue };
         let Some(open) = device.holders().find(|one| one.kind == Kind::Crypt) else { continue };
         let Some(old) = mapper_name(open).filter(|old| *old != entry.name) else { continue };
@@ -70,7 +79,8 @@ mod tests {
             swap\t/dev/vda3 /dev/urandom swap\nlonely\n";
         let entries = parse(text);
         assert_eq!(entries.len(), 2);
-        assert_eq!((entries[0].name.as_str(), entries[0].source.as_str()), ("vda2_crypt", "UUID=ab-12"));
+        let words = (entries[0].name.as_str(), entries[0].source.as_str(), entries[0].options.as_str());
+        assert_eq!(words, ("vda2_crypt", "UUID=ab-12", "luks,discard"));
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! Making a root ready for PID 1's hand-over: check, mount, look whether an OS is in it. The order of all that.
+//! Making a root ready: check, mount, look whether an OS is in it. The order of all that.
 
 use std::fs::File;
 use std::os::unix::fs::MetadataExt;
@@ -31,22 +31,49 @@ pub struct Wish {
     pub check: bool,
 }
 
-/// Makes it ready. Gives lines on what was done. Where it fails, nothing stays mounted.
+/// systemd wants it to be there when it starts.
+const USR: [&str; 1] = ["/usr"];
+/// Where a kernel and what goes with it may lie.
+const OF_KERNELS: [&str; 3] = ["/usr", "/boot", "/boot/firmware"];
+
+/// Makes it ready for the running kernel to go on with. Gives lines on what was done. Where it fails, nothing stays
+/// mounted.
 ///
 /// # Errors
 /// With the first thing that is in the way.
 pub fn prepare(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<String>> {
+    let mut said = mounted(inventory, root, wish, &USR)?;
+    let offered = check_init(Path::new(ROOT), &wish.init).and_then(|()| modules::offer(Path::new(ROOT)));
+    if offered.inspect_err(|_| release())? {
+        said.push("the OS has no modules for the running kernel: it gets those of this image".into());
+    }
+    Ok(said)
+}
+
+/// Makes it ready for its kernel to be looked for.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn with_kernels(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<String>> {
+    mounted(inventory, root, wish, &OF_KERNELS)
+}
+
+/// Nothing stays mounted, as far as the kernel lets go of it.
+pub fn release() {
+    if let Err(error) = detach::below(Path::new(ROOT)) {
+        eprintln!("{error:#}");
+    }
+}
+
+fn mounted(inventory: &Inventory, root: &Root, wish: &Wish, more: &[&str]) -> Result<Vec<String>> {
     let mut said = Vec::new();
     make_room()?;
     if wish.check {
         said.extend(check(inventory, root)?);
     }
     std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
-    let done = mount_all(inventory, root, wish, &mut said);
-    if done.is_err() {
-        let _ = detach::below(Path::new(ROOT));
-    }
-    done.map(|()| said)
+    mount_all(inventory, root, wish, more, &mut said).inspect_err(|_| release())?;
+    Ok(said)
 }
 
 /// What an earlier try left is in nobody's way; an OS in RAM that waits for its hand-over is.
@@ -88,7 +115,13 @@ fn check(inventory: &Inventory, root: &Root) -> Result<Vec<String>> {
     }
 }
 
-fn mount_all(inventory: &Inventory, root: &Root, wish: &Wish, said: &mut Vec<String>) -> Result<()> {
+fn mount_all(
+    inventory: &Inventory,
+    root: &Root,
+    wish: &Wish,
+    more: &[&str],
+    said: &mut Vec<String>,
+) -> Result<()> {
     let subvolume = root.system.as_ref().and_then(|system| system.subvolume.as_ref());
     let flags = wish.flags.clone().or_else(|| subvolume.map(|subvolume| format!("subvol={subvolume}")));
     let mut root = root.clone();
@@ -107,10 +140,8 @@ fn mount_all(inventory: &Inventory, root: &Root, wish: &Wish, said: &mut Vec<Str
         }
     }
     said.push(format!("{} is mounted on {ROOT} ({})", root.device.path.display(), root.file_system));
-    said.extend(mount_usr(inventory)?);
-    check_init(Path::new(ROOT), &wish.init)?;
-    if modules::offer(Path::new(ROOT))? {
-        said.push("the OS has no modules for the running kernel: it gets those of this image".into());
+    for place in more {
+        said.extend(mount_place(inventory, Path::new(place))?);
     }
     Ok(())
 }
@@ -132,20 +163,23 @@ fn mount_one(root: &Root, at: &Path, flags: Option<&str>) -> Result<()> {
     })
 }
 
-/// systemd wants `/usr` to be there when it starts.
-fn mount_usr(inventory: &Inventory) -> Result<Option<String>> {
+/// What the OS' fstab mounts at `place`, if anything. A device that may be missing (`nofail`) may be so here.
+fn mount_place(inventory: &Inventory, place: &Path) -> Result<Option<String>> {
     let text = std::fs::read_to_string(Path::new(ROOT).join("etc/fstab")).unwrap_or_default();
-    let Some(usr) =
-        fstab::parse(&text).into_iter().find(|entry| entry.is_device() && entry.at == Path::new("/usr"))
-    else {
+    let entries = fstab::parse(&text);
+    let Some(entry) = entries.iter().rfind(|entry| entry.is_device() && entry.at == place) else {
         return Ok(None);
     };
-    let device = inventory.named(&usr.source).context("looking for the /usr of the OS' fstab")?;
+    let device = match inventory.named(&entry.source) {
+        Err(_) if entry.options.iter().any(|option| option == "nofail") => return Ok(None),
+        named => named.with_context(|| format!("looking for the {} of the OS' fstab", place.display()))?,
+    };
     let file_system = device.content_kind().and_then(FileSystem::from_name);
     let file_system = file_system.with_context(|| format!("{} has no file system", device.path.display()))?;
-    let root = Root { device: device.clone(), file_system, system: None };
-    mount_one(&root, &Path::new(ROOT).join("usr"), usr.subvolume())?;
-    Ok(Some(format!("{} is mounted on {ROOT}/usr", device.path.display())))
+    let one = Root { device: device.clone(), file_system, system: None };
+    let at = Path::new(ROOT).join(place.strip_prefix("/").unwrap_or(place));
+    mount_one(&one, &at, entry.subvolume())?;
+    Ok(Some(format!("{} is mounted on {}", device.path.display(), at.display())))
 }
 
 /// An exec of it should work. Links are followed as the OS will follow them.

@@ -19,6 +19,8 @@ pub struct Locked {
     pub device: PathBuf,
     /// Where its header is, if not on it.
     pub header: Option<PathBuf>,
+    /// The UUID in its header, if that is on the device.
+    pub uuid: Option<String>,
     /// Its name below `/dev/mapper`: `luks-UUID`, as dracut and systemd call it, unless a person says another.
     pub name: String,
 }
@@ -39,6 +41,8 @@ pub struct How {
     pub read_only: bool,
     /// TRIM is passed on (cryptsetup(8), `--allow-discards`, says what that tells an attacker).
     pub discards: bool,
+    /// Only whether the passphrase fits: nothing is opened.
+    pub test_only: bool,
 }
 
 /// The LUKS devices that are not open: those named, or all.
@@ -93,7 +97,9 @@ fn one(device: &Device, header: Option<&Path>, name: Option<&str>) -> Result<Loc
     if name.is_empty() || name.len() > 127 || !name.chars().all(plain) {
         bail!("{name:?} is no name for a device: letters, digits and #+-.:=@_ are");
     }
-    Ok(Locked { device: device.path.clone(), header: header.map(Path::to_path_buf), name })
+    let own = || device.content.as_ref().and_then(|content| content.uuid.clone());
+    let uuid = if header.is_none() { own() } else { None };
+    Ok(Locked { device: device.path.clone(), header: header.map(Path::to_path_buf), uuid, name })
 }
 
 fn uuid(device: &Device, header: Option<&Path>) -> Result<String> {
@@ -103,6 +109,16 @@ fn uuid(device: &Device, header: Option<&Path>) -> Result<String> {
     }
     let uuid = device.content.as_ref().and_then(|content| content.uuid.clone());
     uuid.with_context(|| format!("{} has no UUID", device.path.display()))
+}
+
+/// Whether the passphrase fits a device, open or not.
+///
+/// # Errors
+/// When it was not tried.
+pub fn fits(device: &Path, passphrase: &Passphrase) -> Result<bool> {
+    let locked = Locked { device: device.into(), header: None, uuid: None, name: "none".into() };
+    let how = How { test_only: true, ..How::default() };
+    open(&locked, passphrase, how).map(|opened| opened.is_some())
 }
 
 /// Tries the passphrase. `None`: it is not the one.
@@ -140,7 +156,11 @@ fn attempt(locked: &Locked, passphrase: &Passphrase, how: How, slot: Option<u32>
     if let Some(slot) = slot {
         tool = tool.args(["--key-slot", &slot.to_string()]);
     }
-    for (wanted, option) in [(how.read_only, "--readonly"), (how.discards, "--allow-discards")] {
+    for (wanted, option) in [
+        (how.read_only, "--readonly"),
+        (how.discards, "--allow-discards"),
+        (how.test_only, "--test-passphrase"),
+    ] {
         if wanted {
             tool = tool.arg(option);
         }

@@ -21,6 +21,12 @@ const TERMINAL: &str = "/dev/tty";
 #[derive(Debug)]
 pub struct Passphrase(Zeroizing<Vec<u8>>);
 
+impl From<Zeroizing<Vec<u8>>> for Passphrase {
+    fn from(bytes: Zeroizing<Vec<u8>>) -> Self {
+        Passphrase(bytes)
+    }
+}
+
 impl Passphrase {
     /// The bytes.
     pub fn bytes(&self) -> &[u8] {

@@ -9,11 +9,12 @@ use serde_json::json;
 
 use super::{Exit, Usage};
 use crate::boot::prepare::{self, ROOT, Wish};
-use crate::boot::root;
+use crate::boot::{kernel, kexec, root};
 use crate::confirm::confirm;
 use crate::disk::inventory::Inventory;
 use crate::people::{myself, people};
 use crate::run_dir::RunDir;
+use crate::unlock::keyring;
 
 /// What `rescue boot --help` prints.
 pub const HELP: &str = "\
@@ -34,11 +35,26 @@ that it does not ask for the passphrase again.
 
 When that fails, this system goes on, and says why.
 
+With --kexec the disk's own kernel is started instead, with its own
+initramfs and command line (/etc/kernel/cmdline, cmdline.txt, or one made
+from the root): the OS runs as it was installed, with its own modules. It
+takes the program kexec (profile \"full\") and a kernel that can stop its
+processors, which that of a Pi 4 cannot unless this image was started
+with nr_cpus=1. A passphrase that `rescue unlock` took in the last
+quarter of an hour is passed on in memory; an older one is asked for.
+
 Options:
   --flags OPTIONS  options of the mount, such as subvol=@ for btrfs
   --init PATH      what becomes PID 1 [default: /sbin/init]
   --no-fsck        do not check the file system
-  --prepare        stop with the root mounted on /sysroot
+  --prepare        stop with the root mounted on /sysroot, or with --kexec
+                   with the kernel loaded
+  --kexec          start the disk's own kernel
+  --kernel PATH    that kernel, as the OS sees it; with --kexec
+  --initramfs PATH its initramfs
+  --command-line TEXT
+                   its command line
+  --no-keys        pass no passphrase on: the disk's own system asks
   --dry-run        say what would be booted
   --yes            no question
   --json           one JSON object with `format`: 1, `device`, `system`,
@@ -53,6 +69,9 @@ struct Arguments {
     word: Option<String>,
     wish: Wish,
     prepare: bool,
+    kexec: bool,
+    kernel: kernel::Wish,
+    pass_keys: bool,
     dry_run: bool,
     yes: bool,
     json: bool,
@@ -79,20 +98,41 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
             arguments.yes,
         )?;
     }
-    let done = prepare::prepare(&inventory, &root, &arguments.wish)?;
+    let done = if arguments.kexec {
+        kexec::prepare(&inventory, &root, &arguments.wish, &arguments.kernel, arguments.pass_keys)?
+    } else {
+        let done = prepare::prepare(&inventory, &root, &arguments.wish)?;
+        keyring::forget();
+        done
+    };
     say(&arguments, &device, &system, &done);
     if !arguments.prepare {
-        let destination =
-            Destination { root: ROOT.into(), init: arguments.wish.init.clone(), arguments: Vec::new() };
-        control::send(&Message::HandOver(destination))
-            .context("asking PID 1 to hand over (is this a Pi Lifeboat?)")?;
+        control::send(&message(&arguments)).context("asking PID 1 to hand over (is this a Pi Lifeboat?)")?;
     }
     Ok(Exit::Done)
 }
 
+fn message(arguments: &Arguments) -> Message {
+    if arguments.kexec {
+        return Message::Kexec;
+    }
+    let init = arguments.wish.init.clone();
+    Message::HandOver(Destination { root: ROOT.into(), init, arguments: Vec::new() })
+}
+
 fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
     let wish = Wish { init: "/sbin/init".into(), flags: None, check: true };
-    let mut parsed = Arguments { word: None, wish, prepare: false, dry_run: false, yes: false, json: false };
+    let mut parsed = Arguments {
+        word: None,
+        wish,
+        prepare: false,
+        kexec: false,
+        kernel: kernel::Wish::default(),
+        pass_keys: true,
+        dry_run: false,
+        yes: false,
+        json: false,
+    };
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
@@ -100,6 +140,11 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
             Long("init") => parsed.wish.init = parser.value()?.string()?,
             Long("no-fsck") => parsed.wish.check = false,
             Long("prepare") => parsed.prepare = true,
+            Long("kexec") => parsed.kexec = true,
+            Long("kernel") => parsed.kernel.kernel = Some(parser.value()?.string()?),
+            Long("initramfs") => parsed.kernel.initramfs = Some(parser.value()?.string()?),
+            Long("command-line") => parsed.kernel.command_line = Some(parser.value()?.string()?),
+            Long("no-keys") => parsed.pass_keys = false,
             Long("dry-run") => parsed.dry_run = true,
             Long("yes") => parsed.yes = true,
             Long("json") => parsed.json = true,
@@ -109,6 +154,11 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
     }
     if !parsed.wish.init.starts_with('/') {
         return Err(Usage(format!("--init {}: the path must be absolute", parsed.wish.init)).into());
+    }
+    if !parsed.kexec && (parsed.kernel != kernel::Wish::default() || !parsed.pass_keys) {
+        return Err(
+            Usage("--kernel, --initramfs, --command-line and --no-keys go with --kexec".into()).into()
+        );
     }
     Ok(parsed)
 }
@@ -122,7 +172,10 @@ fn say(arguments: &Arguments, device: &std::path::Path, system: &str, done: &[St
     } else {
         done.iter().for_each(|line| println!("{line}"));
         if !arguments.prepare && !arguments.dry_run {
-            println!("handing over to {system}");
+            println!(
+                "{} {system}",
+                if arguments.kexec { "starting the kernel of" } else { "handing over to" }
+            );
         }
     }
 }

@@ -10,7 +10,9 @@ use serde_json::json;
 use super::{Exit, Usage};
 use crate::disk::inventory::Inventory;
 use crate::refusal::refused;
+use crate::tool::Tool;
 use crate::unlock::inside::{self, Inside};
+use crate::unlock::keyring;
 use crate::unlock::open::{self, How, Locked, Opened};
 use crate::unlock::passphrase::Passphrase;
 
@@ -30,7 +32,9 @@ or is standard input, without the newline at its end:
   ssh root@pi rescue unlock < passphrase-file
 
 A boot that waits for it (`rd.luks.uuid=` on the kernel command line)
-goes on by itself.
+goes on by itself. On a system with kexec the kernel keeps the passphrase
+for a quarter of an hour, out of reach of all but root, for
+`rescue boot --kexec`; --no-keep keeps none.
 
 Options:
   --key-file FILE  a key file, taken as it is; - is standard input
@@ -40,6 +44,7 @@ Options:
                    [default: luks-UUID]
   --read-only      nothing can be written to what is inside
   --allow-discards pass TRIM on to the disk
+  --no-keep        do not keep the passphrase for a kexec
   --dry-run        say what would be opened
   --json           one JSON object with `format`: 1, `opened`, `locked`,
                    `devices`, `problems`
@@ -57,6 +62,7 @@ struct Arguments {
     header: Option<PathBuf>,
     name: Option<String>,
     how: How,
+    no_keep: bool,
     dry_run: bool,
     json: bool,
 }
@@ -80,8 +86,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
         return Ok(Exit::Done);
     }
     let (opened, left) = match once(&arguments)? {
-        Some(passphrase) => try_all(locked, &passphrase, arguments.how)?,
-        None => ask_for_all(locked, arguments.how)?,
+        Some(passphrase) => try_all(locked, &passphrase, &arguments)?,
+        None => ask_for_all(locked, &arguments)?,
     };
     if opened.is_empty() {
         bail!("nothing was opened: no passphrase for {}", list(&left));
@@ -101,6 +107,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
             Long("name") => parsed.name = Some(parser.value()?.string()?),
             Long("read-only") => parsed.how.read_only = true,
             Long("allow-discards") => parsed.how.discards = true,
+            Long("no-keep") => parsed.no_keep = true,
             Long("dry-run") => parsed.dry_run = true,
             Long("json") => parsed.json = true,
             Value(word) => parsed.words.push(word.string()?),
@@ -122,8 +129,12 @@ fn once(arguments: &Arguments) -> Result<Option<Passphrase>> {
 }
 
 /// Tries it on each. That it fits none is an error.
-fn try_all(locked: Vec<Locked>, passphrase: &Passphrase, how: How) -> Result<(Vec<Opened>, Vec<Locked>)> {
-    let (opened, left) = round(locked, passphrase, how)?;
+fn try_all(
+    locked: Vec<Locked>,
+    passphrase: &Passphrase,
+    arguments: &Arguments,
+) -> Result<(Vec<Opened>, Vec<Locked>)> {
+    let (opened, left) = round(locked, passphrase, arguments)?;
     if opened.is_empty() {
         bail!("wrong passphrase for {}", list(&left));
     }
@@ -131,7 +142,7 @@ fn try_all(locked: Vec<Locked>, passphrase: &Passphrase, how: How) -> Result<(Ve
 }
 
 /// Asks until all are open, or nothing is answered.
-fn ask_for_all(mut left: Vec<Locked>, how: How) -> Result<(Vec<Opened>, Vec<Locked>)> {
+fn ask_for_all(mut left: Vec<Locked>, arguments: &Arguments) -> Result<(Vec<Opened>, Vec<Locked>)> {
     let mut all = Vec::new();
     while !left.is_empty() {
         let rest = if all.is_empty() { "" } else { ", or Enter to leave it" };
@@ -139,7 +150,7 @@ fn ask_for_all(mut left: Vec<Locked>, how: How) -> Result<(Vec<Opened>, Vec<Lock
         let Some(passphrase) = Passphrase::ask(&prompt)? else { break };
         eprintln!("trying (this may take some seconds) ...");
         let before = left.len();
-        let (opened, still) = round(left, &passphrase, how)?;
+        let (opened, still) = round(left, &passphrase, arguments)?;
         for one in &opened {
             eprintln!("{} is open", one.device.display());
         }
@@ -152,12 +163,19 @@ fn ask_for_all(mut left: Vec<Locked>, how: How) -> Result<(Vec<Opened>, Vec<Lock
     Ok((all, left))
 }
 
-fn round(locked: Vec<Locked>, passphrase: &Passphrase, how: How) -> Result<(Vec<Opened>, Vec<Locked>)> {
+fn round(
+    locked: Vec<Locked>,
+    passphrase: &Passphrase,
+    arguments: &Arguments,
+) -> Result<(Vec<Opened>, Vec<Locked>)> {
     let (mut opened, mut left) = (Vec::new(), Vec::new());
     let mut failed = None;
     for one in locked {
-        match open::open(&one, passphrase, how) {
-            Ok(Some(device)) => opened.push(device),
+        match open::open(&one, passphrase, arguments.how) {
+            Ok(Some(device)) => {
+                keep(&one, passphrase, arguments);
+                opened.push(device);
+            }
             Ok(None) => left.push(one),
             Err(error) => {
                 // Another may go well, and the person should know of this one.
@@ -172,6 +190,14 @@ fn round(locked: Vec<Locked>, passphrase: &Passphrase, how: How) -> Result<(Vec<
     match failed {
         Some(error) if opened.is_empty() => Err(error),
         _ => Ok((opened, left)),
+    }
+}
+
+/// For `rescue boot --kexec`. Where that is not possible, the passphrase is asked for again then.
+fn keep(one: &Locked, passphrase: &Passphrase, arguments: &Arguments) {
+    let (Some(uuid), false) = (&one.uuid, arguments.no_keep || Tool::new("kexec").is_err()) else { return };
+    if let Err(error) = keyring::keep(uuid, passphrase) {
+        eprintln!("{error:#}");
     }
 }
 

@@ -71,7 +71,11 @@ impl Server {
             String::from_utf8(output.stdout).unwrap()
         });
         let known = self.path("known_hosts");
-        std::fs::write(&known, format!("[127.0.0.1]:{} {key}", self.address.port())).unwrap();
+        let line = format!("[127.0.0.1]:{} {key}", self.address.port());
+        // Clients that are on their way may read it at this moment.
+        if std::fs::read_to_string(&known).ok().as_ref() != Some(&line) {
+            std::fs::write(&known, line).unwrap();
+        }
         let mut options = vec!["-F".into(), "none".into()];
         for option in [
             format!("Port={}", self.address.port()),

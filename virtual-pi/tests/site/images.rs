@@ -120,6 +120,10 @@ authorized_keys = ["id_ed25519.pub"]
 image_keys = ["image.pub"]
 [sign]
 key = "boot.pem"
+# What the profile "full" has of the programs that our own verbs call.
+[[tools]]
+package = "kexec-tools"
+files = ["/usr/sbin/kexec"]
 "#;
 
 /// Packs and signs an OS image.
@@ -135,14 +139,38 @@ pub fn make_os(source: &Path, squashfs: &Path, key: &Path) {
 
 /// A small Debian with systemd, made once: the squashfs, with manifest and signature beside it.
 pub fn debian() -> PathBuf {
-    let squashfs = folder().join("debian.squashfs");
+    make_debian("debian", &[])
+}
+
+/// The same with a kernel of its own, as one is installed on a disk. What makes an initramfs is there; who knows the disk
+/// makes it. Of the drivers only those that the virtual Pi may need are left.
+pub fn debian_with_kernel() -> PathBuf {
+    let mut options =
+        vec!["--include=linux-image-arm64,initramfs-tools,cryptsetup-initramfs,zstd".to_owned()];
+    let unneeded =
+        ["gpu", "media", "net/ethernet", "net/wireless", "infiniband", "staging", "iio", "scsi", "hwmon"];
+    let unneeded = unneeded.map(|folder| format!("drivers/{folder}"));
+    options.extend(
+        unneeded
+            .iter()
+            .map(String::as_str)
+            .chain(["sound"])
+            .map(|folder| format!("--dpkgopt=path-exclude=/usr/lib/modules/*/kernel/{folder}/*")),
+    );
+    make_debian("debian-with-kernel", &options)
+}
+
+fn make_debian(name: &str, options: &[String]) -> PathBuf {
+    let squashfs = folder().join(name).with_extension("squashfs");
     // Test programs may run at the same time.
-    let lock = File::create(folder().join("debian.lock")).unwrap();
+    let lock = File::create(squashfs.with_extension("lock")).unwrap();
     lock.lock().unwrap();
     if !squashfs.with_extension("json.minisig").exists() {
-        let tar = folder().join("debian.tar");
+        let tar = squashfs.with_extension("tar");
         let key = Images::get().ssh_key.with_extension("pub");
-        run(Command::new(super::workspace().join("virtual-pi/demo-debian.sh")).arg(key).arg(&tar));
+        let mut script = Command::new(super::workspace().join("virtual-pi/demo-debian.sh"));
+        // The kernel's package would make an initramfs for no disk in particular.
+        run(script.arg(key).arg(&tar).args(options).env("INITRD", "No"));
         make_os(&tar, &squashfs, &Images::get().image_key);
         std::fs::remove_file(&tar).unwrap();
     }

@@ -164,7 +164,8 @@ pub fn ssh_options(machine: &Machine) -> Vec<String> {
     let port = machine.ssh_port().unwrap().to_string();
     let fixed =
         ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
-    let fixed = fixed.into_iter().chain(["ConnectTimeout=60"]);
+    // A machine that is gone must not hold up a test until its limit.
+    let fixed = fixed.into_iter().chain(["ConnectTimeout=60", "ServerAliveInterval=20"]);
     let mut words: Vec<String> = ["-F", "/dev/null", "-i", &key, "-p", &port].map(String::from).into();
     words.extend(fixed.flat_map(|option| ["-o".to_owned(), option.to_owned()]));
     words

@@ -89,12 +89,16 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         hold_from_the_start()?;
     }
     wait_for_humans(boot);
-    let (init, arguments) = match &boot.plan.goal {
-        Goal::RamBoot(boot) => (boot.init.clone(), boot.init_arguments.clone()),
-        Goal::DiskBoot(boot) => (boot.init.clone(), boot.init_arguments.clone()),
+    let destination = |init: &str, arguments: &[String]| {
+        Message::HandOver(Destination { root: ROOT.into(), init: init.into(), arguments: arguments.to_vec() })
+    };
+    let message = match &boot.plan.goal {
+        Goal::RamBoot(boot) => destination(&boot.init, &boot.init_arguments),
+        Goal::DiskBoot(boot) if boot.kexec => Message::Kexec,
+        Goal::DiskBoot(boot) => destination(&boot.init, &boot.init_arguments),
         Goal::Rescue => bail!("this boot stays in the rescue"),
     };
-    control::send(&Message::HandOver(Destination { root: ROOT.into(), init, arguments }))?;
+    control::send(&message)?;
     std::thread::sleep(LIMIT);
     bail!("PID 1 did not hand over within {} s", LIMIT.as_secs())
 }

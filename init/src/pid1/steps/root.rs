@@ -1,4 +1,4 @@
-//! Step `root`: finds the root on a disk, has it checked and mounts it. `rescue boot --prepare` does the work, which is that of
+//! Step `root`: finds the root on a disk, has it checked and mounts it, or loads its kernel (`lifeboat.kexec`). `rescue boot --prepare` does the work, which is that of
 //! a person's `rescue boot`.
 
 use std::process::{Command, Stdio};
@@ -11,6 +11,9 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let disk_boot = boot.disk_boot()?;
     let mut command = Command::new("/rescue");
     command.args(["boot", "--prepare", "--init", &disk_boot.init]);
+    if disk_boot.kexec {
+        command.arg("--kexec");
+    }
     if let Some(flags) = &disk_boot.flags {
         command.args(["--flags", flags]);
     }
