@@ -3,6 +3,7 @@
 use std::cmp::Ordering;
 use std::fs::File;
 use std::io::Read;
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -75,7 +76,7 @@ const OF_THE_MACHINE: [&str; 8] = [
 pub fn find(folder: &Path, root: &Root, wish: &Wish) -> Result<Kernel> {
     let inside = Inside::new(folder)?;
     let (kernel, initramfs) = match &wish.kernel {
-        Some(path) => (PathBuf::from(path), None),
+        Some(path) => (PathBuf::from(path), inside.initramfs_of(Path::new(path))),
         None => inside.kernel()?,
     };
     let open = |path: PathBuf| anyhow::Ok((path.clone(), inside.open(&path)?));
@@ -157,11 +158,11 @@ impl Inside {
 
     /// The kernel, and the initramfs that goes with it where there is one.
     fn kernel(&self) -> Result<(PathBuf, Option<PathBuf>)> {
-        let is_there = |path: &Path| self.open(path).is_ok();
         for (kernel, initramfs) in KNOWN.map(|(kernel, initramfs)| (Path::new(kernel), Path::new(initramfs)))
         {
-            if is_there(kernel) {
-                return Ok((kernel.into(), is_there(initramfs).then(|| initramfs.into())));
+            if self.has(kernel) {
+                let beside = self.has(initramfs).then(|| initramfs.into());
+                return Ok((kernel.into(), beside.or_else(|| self.initramfs_of(kernel))));
             }
         }
         let Some(version) = self.versions().into_iter().max_by(|one, other| newer(one, other)) else {
@@ -169,9 +170,22 @@ impl Inside {
                 "there is no kernel on the disk in a place that is known (--kernel and --initramfs name others)",
             ));
         };
+        let kernel = Path::new("boot").join(format!("vmlinuz-{version}"));
+        let initramfs = self.initramfs_of(&kernel);
+        Ok((kernel, initramfs))
+    }
+
+    fn has(&self, path: &Path) -> bool {
+        self.open(path).is_ok()
+    }
+
+    /// The initramfs of the version that the kernel's file name, at the end of all links, has.
+    fn initramfs_of(&self, kernel: &Path) -> Option<PathBuf> {
+        let file = self.open(kernel).ok()?;
+        let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
+        let version = real.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
         let names = [format!("initrd.img-{version}"), format!("initramfs-{version}.img")];
-        let initramfs = names.iter().map(|name| Path::new("boot").join(name)).find(|path| is_there(path));
-        Ok((Path::new("boot").join(format!("vmlinuz-{version}")), initramfs))
+        names.iter().map(|name| Path::new("boot").join(name)).find(|path| self.has(path))
     }
 
     /// Of the kernels in `/boot`.
@@ -235,7 +249,7 @@ mod tests {
         // Links lead where the OS would see them lead.
         std::os::unix::fs::symlink("/boot/vmlinuz-6.12.9", debian.path().join("vmlinuz")).unwrap();
         std::os::unix::fs::symlink("/etc/hosts", debian.path().join("initrd.img")).unwrap();
-        assert_eq!(found(&debian), ("/vmlinuz".into(), None));
+        assert_eq!(found(&debian), ("/vmlinuz".into(), Some("/boot/initrd.img-6.12.9".into())));
         let raspberry =
             disk(&["boot/firmware/kernel8.img", "boot/firmware/initramfs8", "boot/vmlinuz-6.12.9"]);
         assert_eq!(
