@@ -82,7 +82,7 @@ cryptsetup open --key-file /root/two --header /root/header /dev/vdd d; mkfs.ext4
 fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     let server = Server::start();
     let folder = tempfile::tempdir_in(images::folder()).unwrap();
-    let disks = disks(folder.path(), &[64, 256, 64, 64]);
+    let disks = disks(folder.path(), &[64, 256, 64, 64, 64, 64, 64]);
     let machine = server.power_on_with("", |options| options.disks = disks);
     wait(&machine, "rescue", |status| status.step == "rescue");
     ssh_ok(&machine, MAKE);
@@ -143,6 +143,41 @@ fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     ] {
         ssh_ok(&machine, &format!("rescue mount {source} /mnt/x && rescue umount /mnt/x"));
     }
+    a_raid_comes_up_and_memory_is_looked_at(&machine);
+}
+
+/// A RAID of two encrypted disks, and one whose key slot takes more memory than there will be.
+const MAKE_MORE: &str = r#"set -e
+format() { cryptsetup luksFormat --batch-mode --type luks2 "$@"; }
+printf raid > /root/raid; printf big > /root/big
+format --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vde /root/raid
+format --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/vdf /root/raid
+for disk in e f; do cryptsetup open --key-file /root/raid /dev/vd$disk $disk; done
+mdadm --quiet --create /dev/md0 --run --assume-clean --level=1 --raid-devices=2 /dev/mapper/e /dev/mapper/f
+mkfs.ext4 -q /dev/md0; mdadm --quiet --stop /dev/md0; cryptsetup close e; cryptsetup close f
+format --pbkdf argon2id --pbkdf-memory 262144 --pbkdf-force-iterations 4 --pbkdf-parallel 1 /dev/vdg /root/big
+"#;
+
+/// Takes all memory but 200 MiB.
+const FILL_MEMORY: &str = r#"mkdir -p /mnt/full && mount -t tmpfs -o size=95% none /mnt/full
+free=$(awk '/MemAvailable/ { print int($2 / 1024) }' /proc/meminfo)
+dd if=/dev/zero of=/mnt/full/zeroes bs=1M count=$((free - 200)) 2> /dev/null"#;
+
+fn a_raid_comes_up_and_memory_is_looked_at(machine: &Machine) {
+    ssh_ok(machine, MAKE_MORE);
+    let raid = ssh_with_input(machine, "rescue unlock --json /dev/vde /dev/vdf", b"raid");
+    assert!(raid.status.success(), "{raid:?}");
+    let raid: Value = serde_json::from_slice(&raid.stdout).unwrap();
+    let md = raid["devices"][0].as_str().unwrap();
+    assert!(md.starts_with("/dev/md"), "{raid}");
+    ssh_ok(machine, &format!("rescue mount {md} /mnt/x && rescue umount /mnt/x"));
+
+    ssh_ok(machine, FILL_MEMORY);
+    let refused = ssh_with_input(machine, "rescue unlock /dev/vdg", b"big");
+    let said = text(&refused.stderr);
+    assert!(refused.status.code() == Some(3) && said.contains("takes 256.0 MiB of memory"), "{said}");
+    ssh_ok(machine, "rm /mnt/full/zeroes");
+    assert!(ssh_with_input(machine, "rescue unlock /dev/vdg", b"big").status.success());
 }
 
 /// Copies the OS that is served onto an encrypted disk, with the names that an installer would give. The first partition is

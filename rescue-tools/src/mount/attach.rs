@@ -50,11 +50,18 @@ pub struct Tree {
     pub skipped: Vec<String>,
 }
 
-/// Mounts `device` at `folder`, or below [`FOLDER`].
-pub fn attach(inventory: &Inventory, device: &Device, folder: Option<&Path>, wish: Wish) -> Result<Tree> {
+/// What [`attach`] would mount, but for what belongs to a root.
+pub fn plan(device: &Device, folder: Option<&Path>, wish: Wish) -> Result<Attached> {
     let system = mountable(device)?;
     let at = folder.map_or_else(|| Path::new(FOLDER).join(&device.name), Path::to_path_buf);
     free_to_mount(&at.canonicalize().unwrap_or_else(|_| at.clone()), device, wish)?;
+    Ok(Attached { source: device.path.clone(), at, kind: system.name().into(), writable: wish.writable })
+}
+
+/// Mounts `device` at `folder`, or below [`FOLDER`].
+pub fn attach(inventory: &Inventory, device: &Device, folder: Option<&Path>, wish: Wish) -> Result<Tree> {
+    let system = mountable(device)?;
+    let at = plan(device, folder, wish)?.at;
     std::fs::create_dir_all(&at).with_context(|| format!("making the folder {}", at.display()))?;
     let at = at.canonicalize().with_context(|| format!("looking at {}", at.display()))?;
     let mut tree = Tree::default();

@@ -12,10 +12,15 @@ use crate::refusal::refused;
 /// As many processes are named.
 const NAMED: usize = 5;
 
+/// What is mounted at `folder` and below it, the last mounted first.
+pub fn places(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mounts = table::read()?;
+    Ok(table::below(&mounts, folder).iter().map(|mount| mount.at.clone()).collect())
+}
+
 /// Unmounts what is at `folder` and below it, the last mounted first; the places, in that order.
 pub fn below(folder: &Path) -> Result<Vec<PathBuf>> {
-    let mounts = table::read()?;
-    let places: Vec<PathBuf> = table::below(&mounts, folder).iter().map(|mount| mount.at.clone()).collect();
+    let places = places(folder)?;
     for at in &places {
         one(at)?;
     }

@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::{Exit, Usage};
 use crate::disk::filesystem::FileSystem;
 use crate::disk::inventory::Inventory;
-use crate::mount::attach::{Tree, Wish, attach};
+use crate::mount::attach::{Tree, Wish, attach, plan};
 use crate::mount::record;
 use crate::run_dir::RunDir;
 
@@ -34,6 +34,7 @@ Options:
   --root      a Linux root with all that belongs to it: its btrfs
               subvolume, what its /etc/fstab mounts, and /dev, /proc and
               /sys, so that `chroot DIR` works
+  --dry-run   say what would be mounted
   --json      one JSON object with `format`: 1
   --run-dir RUN  where it is kept what was mounted, for
               `rescue umount --all` [default: /run/lifeboat]
@@ -53,6 +54,8 @@ const FORMAT: u32 = 1;
 #[derive(Serialize)]
 struct Output<'a> {
     format: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     #[serde(flatten)]
     tree: &'a Tree,
 }
@@ -63,6 +66,7 @@ struct Arguments {
     device: String,
     folder: Option<PathBuf>,
     run: RunDir,
+    dry_run: bool,
     json: bool,
 }
 
@@ -72,14 +76,26 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let inventory = Inventory::read()?;
     let device = inventory.named(&arguments.device)?;
     let folder = arguments.folder.as_deref();
-    let tree = attach(&inventory, device, folder, arguments.wish)?;
-    if let Some(first) = tree.mounted.first() {
+    let dry_run = arguments.dry_run;
+    let tree = if dry_run {
+        Tree { mounted: vec![plan(device, folder, arguments.wish)?], skipped: Vec::new() }
+    } else {
+        attach(&inventory, device, folder, arguments.wish)?
+    };
+    if let Some(first) = tree.mounted.first().filter(|_| !dry_run) {
         record::add(&arguments.run, &first.source, &first.at)?;
     }
     let output = if arguments.json {
-        serde_json::to_string(&Output { format: FORMAT, tree: &tree }).context("writing JSON")? + "\n"
+        serde_json::to_string(&Output { format: FORMAT, dry_run, tree: &tree }).context("writing JSON")?
+            + "\n"
     } else {
-        text(&tree)
+        let would = if dry_run { "would be mounted: " } else { "" };
+        let rest = if dry_run && arguments.wish.root {
+            "and what its /etc/fstab has, /dev, /proc and /sys\n"
+        } else {
+            ""
+        };
+        format!("{would}{}{rest}", text(&tree))
     };
     std::io::stdout().write_all(output.as_bytes()).context("writing to standard output")?;
     Ok(if tree.skipped.is_empty() { Exit::Done } else { Exit::Problems })
@@ -93,6 +109,7 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
         match argument {
             Long("rw") => parsed.wish.writable = true,
             Long("root") => parsed.wish.root = true,
+            Long("dry-run") => parsed.dry_run = true,
             Long("json") => parsed.json = true,
             Long("run-dir") => parsed.run = RunDir::new(parser.value()?),
             Value(word) => words.push(word),

@@ -18,14 +18,15 @@ use crate::run_dir::RunDir;
 pub const HELP: &str = "\
 rescue umount: unmount a device or a folder, and all that is below
 
-Usage: rescue umount [--json] DEVICE|DIR...
-       rescue umount [--json] --all
+Usage: rescue umount [OPTIONS] DEVICE|DIR...
+       rescue umount [OPTIONS] --all
 
 What is mounted below a folder goes first. One that is in use is not
 forced: the programs in the way are named.
 
 Options:
   --all       everything that `rescue mount` mounted
+  --dry-run   say what would be unmounted
   --json      one JSON object with `format`: 1
   --run-dir RUN  where it is kept what that is
               [default: /run/lifeboat]
@@ -40,52 +41,68 @@ const FORMAT: u32 = 1;
 #[derive(Serialize)]
 struct Output {
     format: u32,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    dry_run: bool,
     unmounted: Vec<PathBuf>,
+}
+
+#[derive(Default)]
+struct Arguments {
+    all: bool,
+    dry_run: bool,
+    json: bool,
+    words: Vec<String>,
+    run: RunDir,
 }
 
 /// Unmounts what was asked for.
 pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
-    let (mut all, mut json, mut words) = (false, false, Vec::new());
-    let mut run = RunDir::default();
-    let mut parser = lexopt::Parser::from_args(arguments);
-    while let Some(argument) = parser.next()? {
-        match argument {
-            Long("all") => all = true,
-            Long("json") => json = true,
-            Long("run-dir") => run = RunDir::new(parser.value()?),
-            Value(word) => words.push(word.string()?),
-            _ => return Err(argument.unexpected().into()),
-        }
-    }
-    if all != words.is_empty() {
-        return Err(Usage("what? A device or a folder, or --all".into()).into());
-    }
-    let mut unmounted = if all { ours(&run)? } else { Vec::new() };
+    let Arguments { all, dry_run, json, words, run } = parse(arguments)?;
+    let mut folders = if all { record::ours(&run, &table::read()?) } else { Vec::new() };
     for word in &words {
-        unmounted.extend(named(word)?);
+        folders.extend(named(word)?);
+    }
+    let mut unmounted: Vec<PathBuf> = Vec::new();
+    for folder in &folders {
+        let places = if dry_run { detach::places(folder)? } else { detach::below(folder)? };
+        unmounted.extend(places);
     }
     let mut output = String::new();
     if json {
-        output = serde_json::to_string(&Output { format: FORMAT, unmounted }).context("writing JSON")? + "\n";
+        output = serde_json::to_string(&Output { format: FORMAT, dry_run, unmounted })
+            .context("writing JSON")?
+            + "\n";
     } else {
         for at in unmounted {
-            output.push_str(&format!("unmounted {}\n", at.display()));
+            let at = at.display();
+            output +=
+                &if dry_run { format!("{at} would be unmounted\n") } else { format!("unmounted {at}\n") };
         }
     }
     std::io::stdout().write_all(output.as_bytes()).context("writing to standard output")?;
     Ok(Exit::Done)
 }
 
-/// What `rescue mount` mounted.
-fn ours(run: &RunDir) -> Result<Vec<PathBuf>> {
-    let mut unmounted = Vec::new();
-    for at in record::ours(run, &table::read()?) {
-        unmounted.extend(detach::below(&at)?);
+fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
+    let mut parsed = Arguments::default();
+    let mut parser = lexopt::Parser::from_args(arguments);
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Long("all") => parsed.all = true,
+            Long("dry-run") => parsed.dry_run = true,
+            Long("json") => parsed.json = true,
+            Long("run-dir") => parsed.run = RunDir::new(parser.value()?),
+            Value(word) => parsed.words.push(word.string()?),
+            _ => return Err(argument.unexpected().into()),
+        }
     }
-    Ok(unmounted)
+    if parsed.all != parsed.words.is_empty() {
+        return Err(Usage("what? A device or a folder, or --all".into()).into());
+    }
+    Ok(parsed)
 }
 
-/// The mounts of a device, or those of a folder.
+/// The folders that a device is mounted on, or that folder.
 fn named(word: &str) -> Result<Vec<PathBuf>> {
     let mounts = table::read()?;
     if let Ok(folder) = Path::new(word).canonicalize()
@@ -94,16 +111,12 @@ fn named(word: &str) -> Result<Vec<PathBuf>> {
         if folder == Path::new("/") {
             return Err(refused("/ is what runs here: it stays"));
         }
-        return detach::below(&folder);
+        return Ok(vec![folder]);
     }
     let inventory = Inventory::read()?;
     let device = inventory.named(word)?;
     if device.mounts.is_empty() {
         return Err(refused(format!("{word} is not mounted")));
     }
-    let mut unmounted = Vec::new();
-    for at in device.mounts.iter().rev().filter(|at| *at != Path::new("/")) {
-        unmounted.extend(detach::below(at)?);
-    }
-    Ok(unmounted)
+    Ok(device.mounts.iter().rev().filter(|at| *at != Path::new("/")).cloned().collect())
 }

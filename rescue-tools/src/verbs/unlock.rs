@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
 use lexopt::prelude::*;
@@ -55,6 +56,10 @@ usage; 3 refused: no such device, not encrypted, too little memory for
 its key slots; 4 some are open, others are not.
 ";
 
+/// How long a disk may take to appear.
+const APPEARANCE: Duration = Duration::from_secs(15);
+const LOOK_AGAIN: Duration = Duration::from_millis(500);
+
 #[derive(Default)]
 struct Arguments {
     words: Vec<String>,
@@ -70,17 +75,7 @@ struct Arguments {
 /// Opens them.
 pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let arguments = parse(arguments)?;
-    let inventory = Inventory::read()?;
-    let header = arguments.header.as_deref();
-    let locked = open::locked(&inventory, &arguments.words, header, arguments.name.as_deref())?;
-    if locked.is_empty() {
-        let open = inventory.all().into_iter().any(open::is_luks);
-        return Err(refused(if open {
-            "every LUKS device is open already"
-        } else {
-            "there is no LUKS device here"
-        }));
-    }
+    let locked = wanted(&arguments)?;
     if arguments.dry_run {
         say_what_would_be(&arguments, &locked);
         return Ok(Exit::Done);
@@ -95,6 +90,32 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let inside = inside::bring_up(&opened)?;
     report(&arguments, &opened, &left, &inside);
     Ok(if left.is_empty() && inside.problems.is_empty() { Exit::Done } else { Exit::Problems })
+}
+
+/// What is to be opened. Without names it waits a little for a disk: over USB one takes seconds to appear, and whoever was
+/// told to come and unlock may be faster.
+fn wanted(arguments: &Arguments) -> Result<Vec<Locked>> {
+    let end = Instant::now() + APPEARANCE;
+    let mut told = false;
+    loop {
+        let inventory = Inventory::read()?;
+        let header = arguments.header.as_deref();
+        let locked = open::locked(&inventory, &arguments.words, header, arguments.name.as_deref())?;
+        if !locked.is_empty() {
+            return Ok(locked);
+        }
+        if inventory.all().into_iter().any(open::is_luks) {
+            return Err(refused("every LUKS device is open already"));
+        }
+        if Instant::now() > end {
+            return Err(refused("there is no LUKS device here"));
+        }
+        if !told {
+            told = true;
+            eprintln!("there is no LUKS device yet: looking for {} s", APPEARANCE.as_secs());
+        }
+        std::thread::sleep(LOOK_AGAIN);
+    }
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Arguments> {

@@ -177,6 +177,12 @@ fn make_debian(name: &str, options: &[String]) -> PathBuf {
     squashfs
 }
 
+/// The files of [`Images::tiny`] but its noise, in a folder of their own.
+pub fn tiny_root(to: &Path) {
+    run(Command::new(program("boot-files")).arg("unpack").arg(&Images::get().tiny).arg(to));
+    std::fs::remove_file(to.join("noise")).unwrap();
+}
+
 /// Signs an existing squashfs.
 pub fn sign_os(squashfs: &Path, key: &Path) {
     let mut command = Command::new(program("boot-files"));

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 #![allow(dead_code, unreachable_pub, reason = "each test program uses its part")]
 
+pub mod desk;
 pub mod images;
 pub mod proxy;
 
