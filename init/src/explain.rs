@@ -1,9 +1,12 @@
 //! `init --explain 'CMDLINE'`: what a boot with that line would do, on any host.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use crate::cmdline::CommandLine;
-use crate::ip::Method;
+use crate::ip::Interface;
+use crate::links;
+use crate::network::{V4, V6};
 use crate::plan::{Console, Goal, Hold, Plan};
 use crate::steps;
 
@@ -91,25 +94,64 @@ fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
 }
 
 fn write_network(plan: &Plan, text: &mut String) -> std::fmt::Result {
-    if plan.network.interfaces.is_empty() {
+    let network = &plan.network;
+    if let Some(mac) = network.boot_interface {
+        writeln!(text, "network: only the interface {mac}, and those that are named")?;
+    }
+    if network.interfaces.is_empty() {
         writeln!(text, "network: DHCP on every wired interface")?;
     }
-    for interface in &plan.network.interfaces {
-        let device = interface.device.as_deref().unwrap_or("every wired interface");
-        match &interface.method {
-            Method::Dhcp => writeln!(text, "network: DHCP on {device}")?,
-            Method::Off => writeln!(text, "network: no IPv4 address on {device}")?,
-            Method::Static { address, prefix, gateway } => {
-                let gateway = gateway.map_or("no gateway".into(), |gateway| format!("gateway {gateway}"));
-                writeln!(text, "network: {address}/{prefix} on {device}, {gateway}")?;
-            }
-        }
+    for interface in &network.interfaces {
+        write_interface(interface, text)?;
+    }
+    for vlan in &network.vlans {
+        writeln!(text, "network: {} is VLAN {} on {}", vlan.name, vlan.id, vlan.parent)?;
+    }
+    for bond in &network.bonds {
+        let mode = links::mode_name(bond.options.mode);
+        writeln!(text, "network: {} is a bond of {}, {mode}", bond.name, bond.members.join(" and "))?;
+    }
+    for (name, mac) in &network.names {
+        writeln!(text, "network: the interface {mac} is called {name}")?;
+    }
+    for route in &network.routes {
+        let device = route.device.as_ref().map_or(String::new(), |device| format!(" on {device}"));
+        writeln!(text, "route: {}/{} by {}{device}", route.network, route.prefix, route.gateway)?;
     }
     for server in &plan.network.nameservers {
         writeln!(text, "name server: {server}")?;
     }
     if let Some(hostname) = &plan.hostname {
         writeln!(text, "host name: {hostname}")?;
+    }
+    Ok(())
+}
+
+fn write_interface(interface: &Interface, text: &mut String) -> std::fmt::Result {
+    let device = interface.device.as_deref().unwrap_or("every wired interface");
+    let by =
+        |gateway: Option<IpAddr>| gateway.map_or("no gateway".into(), |gateway| format!("gateway {gateway}"));
+    match &interface.v4 {
+        Some(V4::Dhcp) => writeln!(text, "network: DHCP on {device}")?,
+        Some(V4::Off) => writeln!(text, "network: no IPv4 address on {device}")?,
+        Some(V4::Static { address, prefix, gateway }) => {
+            writeln!(text, "network: {address}/{prefix} on {device}, {}", by(gateway.map(IpAddr::V4)))?;
+        }
+        None => {}
+    }
+    match &interface.v6 {
+        Some(V6::Auto) => writeln!(text, "network: IPv6 as routers announce it on {device}")?,
+        Some(V6::LinkLocal) => writeln!(text, "network: only a link-local IPv6 address on {device}")?,
+        Some(V6::Static { address, prefix, gateway }) => {
+            writeln!(text, "network: {address}/{prefix} on {device}, {}", by(gateway.map(IpAddr::V6)))?;
+        }
+        None => {}
+    }
+    if let Some(mtu) = interface.mtu {
+        writeln!(text, "network: packets of at most {mtu} bytes on {device}")?;
+    }
+    if let Some(mac) = interface.mac {
+        writeln!(text, "network: the MAC address {mac} on {device}")?;
     }
     Ok(())
 }

@@ -4,8 +4,9 @@ use url::Url;
 
 use crate::cmdline::{CommandLine, Word};
 use crate::host_key::HostKeyFile;
-use crate::ip::{self, Network};
+use crate::ip;
 use crate::manifest::from_hex;
+use crate::network::Network;
 use crate::size::Size;
 use crate::steps;
 

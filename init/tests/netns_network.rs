@@ -219,3 +219,52 @@ fn an_interface_without_ipv4_is_up_for_ipv6() {
     assert_eq!(site.output("ip -4 addr show eth0"), "");
     assert!(Path::new(&site.path("etc/resolv.conf")).exists());
 }
+
+#[test]
+fn routers_announce_addresses_and_name_servers() {
+    let mut site = Site::new("ip=auto6");
+    run(&format!("ip -n {} addr add 2001:db8::1/64 dev eth0 nodad", site.server()));
+    site.start_dnsmasq(&[
+        "--enable-ra",
+        "--dhcp-range=2001:db8::,ra-only,64",
+        "--ra-param=eth0,10",
+        "--dhcp-option=option6:dns-server,[2001:db8::53]",
+    ]);
+    site.start_network();
+    let status = site.wait(|status| status.online && !status.nameservers.is_empty());
+    let all = addresses(&status);
+    assert!(all.iter().any(|address| address.starts_with("2001:db8::")), "{status:?}");
+    assert!(!all.iter().any(|address| address.contains('.')), "{status:?}");
+    assert_eq!(status.nameservers, ["2001:db8::53"]);
+    let resolv_conf = std::fs::read_to_string(site.path("etc/resolv.conf")).unwrap();
+    assert_eq!(resolv_conf, "nameserver 2001:db8::53\n");
+    assert!(site.output("ip -6 route").contains("default via fe80:"), "{}", site.output("ip -6 route"));
+}
+
+#[test]
+fn an_interface_has_the_name_the_addresses_and_the_routes_of_the_command_line() {
+    let mut site = Site::new(
+        "ifname=lan:02:00:00:00:00:07 ip=[2001:db8::7]::[2001:db8::1]:64::lan:none:1400 ip=192.0.2.7:::24::lan:none \
+         rd.route=10.0.0.0/8:192.0.2.1 rd.route=[2001:db8:1::]/48:[2001:db8::2]:lan",
+    );
+    run(&format!("ip -n {} link set eth0 address 02:00:00:00:00:07", site.device()));
+    site.start_network();
+    let there = ["2001:db8::7/64", "192.0.2.7/24"];
+    let status = site.wait(|status| there.iter().all(|wanted| addresses(status).contains(wanted)));
+    assert!(status.online && status.interfaces[0].name == "lan", "{status:?}");
+    site.wait(|status| status.interfaces.iter().any(|one| one.gateway.is_some()));
+    assert!(site.output("ip link show lan").contains("mtu 1400"), "{}", site.output("ip link show lan"));
+    let routes = || site.output("ip route") + &site.output("ip -6 route");
+    let wanted = [
+        "10.0.0.0/8 via 192.0.2.1 dev lan",
+        "2001:db8:1::/48 via 2001:db8::2 dev lan",
+        "default via 2001:db8::1 dev lan",
+    ];
+    for _ in 0..50 {
+        if wanted.iter().all(|route| routes().contains(route)) {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{}", routes());
+}

@@ -63,7 +63,10 @@ fn copy(mut command: Command, from: &str, to: &str) {
 #[test]
 fn files_go_both_ways_by_every_program() {
     let server = Server::start();
-    let machine = server.power_on_with("", |options| options.pi.memory = 2048.max(mebibytes() as u32 * 3));
+    let machine = server.power_on_with("", |options| {
+        options.pi.memory = 2048.max(mebibytes() as u32 * 3);
+        options.time_limit += Duration::from_secs(mebibytes() as u64 * 2);
+    });
     machine.ssh_banner(LIMIT).unwrap();
     let folder = tempfile::tempdir_in(images::folder()).unwrap();
     let source = folder.path().join("source");

@@ -1,10 +1,15 @@
 //! The child `network`: brings every wired interface up and keeps it up, each for itself: a cable that is plugged in
 //! later, a lease that runs out, an interface that appears. It writes down what there is in `/run/lifeboat/network.json`
-//! and `/etc/resolv.conf`, and never ends.
+//! and `/etc/resolv.conf`, and never ends. [`links`] makes bonds and VLANs, [`rdnss`] hears which name servers routers
+//! announce.
+
+mod links;
+mod rdnss;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use futures_util::{StreamExt, TryStreamExt};
@@ -15,17 +20,25 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, Lin
 use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
+use tokio::time::sleep;
 
-use super::dhcp::client::{Client, News};
-use super::dhcp::message::Lease;
-use super::file;
 use crate::cmdline::CommandLine;
-use crate::ip::Method;
+use crate::links::Mac;
+use crate::network::{Method, V4, V6};
+use crate::pid1::dhcp::client::{Client, News};
+use crate::pid1::dhcp::message::Lease;
+use crate::pid1::file;
 use crate::plan::Plan;
 use crate::status::{InterfaceStatus, NetworkStatus};
+use links::ToMake;
+use rdnss::Announced;
 
 /// Routes of the first interface come before those of the second: metric = this + index.
 const METRIC: u32 = 1024;
+/// So often it is tried again to make what `bond=` and `vlan=` ask for.
+const MAKE_AGAIN: Duration = Duration::from_secs(1);
+/// A router's "for ever" is no longer than this.
+const LONGEST_ANNOUNCED: Duration = Duration::from_secs(30 * 86_400);
 
 /// Where the child writes; tests give it another folder.
 pub struct Places {
@@ -37,10 +50,12 @@ pub struct Places {
 
 struct Interface {
     status: InterfaceStatus,
-    mac: [u8; 6],
+    mac: Mac,
     method: Method,
     client: Option<JoinHandle<()>>,
     lease: Option<Lease>,
+    /// Name servers that routers announced, and until when they are good.
+    announced: Vec<(Ipv6Addr, Instant)>,
 }
 
 struct Network {
@@ -49,6 +64,7 @@ struct Network {
     handle: Handle,
     interfaces: BTreeMap<u32, Interface>,
     news: mpsc::Sender<(u32, News)>,
+    to_make: ToMake,
     written: Option<NetworkStatus>,
 }
 
@@ -74,7 +90,13 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     let (asking, handle, _) = rtnetlink::new_connection().context("opening an rtnetlink socket")?;
     tokio::spawn(asking);
     let (news, mut heard) = mpsc::channel(64);
-    let mut network = Network { plan, places, handle, interfaces: BTreeMap::new(), news, written: None };
+    let (announce, mut announced) = mpsc::channel(16);
+    if let Err(error) = rdnss::listen(announce) {
+        tracing::warn!("{error:#}: name servers come from DHCP and the command line alone");
+    }
+    let to_make = ToMake { bonds: plan.network.bonds.clone(), vlans: plan.network.vlans.clone() };
+    let mut network =
+        Network { plan, places, handle, interfaces: BTreeMap::new(), news, to_make, written: None };
     network.take_hostname();
     let mut links = network.handle.link().get().execute();
     while let Some(link) = links.try_next().await.context("listing the interfaces")? {
@@ -85,6 +107,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
         network.address_changed(&address, true);
     }
     loop {
+        network.make_links().await;
         network.write();
         tokio::select! {
             message = messages.next() => {
@@ -92,6 +115,8 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
                 network.take(message.payload).await?;
             }
             Some((index, news)) = heard.recv() => network.hear(index, news).await,
+            Some(announced) = announced.recv() => network.take_announced(announced),
+            () = sleep(MAKE_AGAIN), if !network.to_make.is_empty() => {}
         }
     }
 }
@@ -132,30 +157,153 @@ impl Network {
         }
         if !self.interfaces.contains_key(&index) {
             let Some(interface) = self.wired(link) else { return };
-            let name = interface.status.name.clone();
-            let method = interface.method.clone();
-            tracing::info!("{name}: {} ({})", interface.status.mac, describe(&method));
-            self.interfaces.insert(index, interface);
-            // Also one that gets no IPv4 address: SSH answers on its link-local IPv6 address.
-            self.set_up(index, &name).await;
-            if let Method::Static { address, prefix, gateway } = method {
-                self.configure(index, &name, address, prefix, gateway, None).await;
+            if self.is_renamed(index, &interface).await {
+                return;
             }
+            self.begin(index, interface).await;
         }
         let carrier = link.header.flags.contains(LinkFlags::LowerUp);
         let Some(interface) = self.interfaces.get_mut(&index) else { return };
+        // A bond has the address of its first interface.
+        if let Some(mac) = mac_of(link) {
+            interface.mac = mac;
+            interface.status.mac = mac.to_string();
+        }
         if carrier != interface.status.carrier {
             tracing::info!("{}: {}", interface.status.name, if carrier { "link is up" } else { "no link" });
             interface.status.carrier = carrier;
             if let Some(client) = interface.client.take() {
                 client.abort();
             }
-            interface.status.state = if carrier { "up".into() } else { "waiting for a link".into() };
-            if carrier && interface.method == Method::Dhcp {
+            let bond = self.plan.network.bond_of(&interface.status.name);
+            interface.status.state = match (carrier, bond) {
+                (false, _) => "waiting for a link".into(),
+                (true, Some(bond)) => format!("part of {}", bond.name),
+                (true, None) => "up".into(),
+            };
+            if carrier && interface.method.v4 == V4::Dhcp {
                 let device = interface.status.name.clone();
-                let client = Client { index, device, mac: interface.mac, news: self.news.clone() };
+                let client = Client { index, device, mac: interface.mac.0, news: self.news.clone() };
                 interface.client = Some(tokio::spawn(client.run()));
             }
+        }
+    }
+
+    /// Gives an interface the name that `ifname=` has for it; the kernel tells of it again by that name.
+    async fn is_renamed(&self, index: u32, interface: &Interface) -> bool {
+        let named = self.plan.network.names.iter().find(|(_, mac)| *mac == interface.mac);
+        let is_made = self.plan.network.vlans.iter().any(|vlan| vlan.name == interface.status.name);
+        let Some((name, _)) = named.filter(|(name, _)| *name != interface.status.name && !is_made) else {
+            return false;
+        };
+        let set = LinkUnspec::new_with_index(index).down().name(name).build();
+        match self.handle.link().set(set).execute().await {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!("{}: calling it {name}: {error}", interface.status.name);
+                false
+            }
+        }
+    }
+
+    /// Sets a new interface up as the command line says.
+    async fn begin(&mut self, index: u32, interface: Interface) {
+        let name = interface.status.name.clone();
+        let method = interface.method.clone();
+        tracing::info!("{name}: {} ({})", interface.status.mac, describe(&method));
+        self.interfaces.insert(index, interface);
+        if method.v6 == V6::LinkLocal {
+            // Documentation/networking/ip-sysctl.rst
+            let path = Path::new("/proc/sys/net/ipv6/conf").join(&name).join("accept_ra");
+            let _ = std::fs::write(path, "0\n");
+        }
+        self.shape(index, &name, &method).await;
+        if let Some(bond) = self.plan.network.bond_of(&name) {
+            if let Some(bond) = self.index_of(&bond.name.clone()) {
+                self.join(index, bond, &name).await;
+            }
+        } else {
+            // Also one that gets no IPv4 address: SSH answers on its link-local IPv6 address.
+            self.set_up(index, &name).await;
+        }
+        let members = self.plan.network.bonds.iter().find(|bond| bond.name == name);
+        for member in members.map(|bond| bond.members.clone()).unwrap_or_default() {
+            if let Some(there) = self.index_of(&member) {
+                self.join(there, index, &member).await;
+            }
+        }
+        if let V4::Static { address, prefix, gateway } = method.v4 {
+            self.configure(index, &name, address.into(), prefix, gateway.map(IpAddr::V4), None).await;
+        }
+        if let V6::Static { address, prefix, gateway } = method.v6 {
+            self.configure(index, &name, address.into(), prefix, gateway.map(IpAddr::V6), None).await;
+        }
+        self.add_routes(index, &name).await;
+    }
+
+    /// Its MAC address and the size of its packets, which a bond hands on to its interfaces.
+    async fn shape(&self, index: u32, name: &str, method: &Method) {
+        let mut link = LinkUnspec::new_with_index(index);
+        if let Some(mac) = method.mac {
+            link = link.address(mac.0.to_vec());
+        }
+        if let Some(mtu) = method.mtu {
+            link = link.mtu(mtu);
+        }
+        if (method.mac.is_some() || method.mtu.is_some())
+            && let Err(error) = self.handle.link().set(link.build()).execute().await
+        {
+            tracing::error!("{name}: setting its MAC address or MTU: {error}");
+        }
+    }
+
+    async fn join(&self, member: u32, bond: u32, name: &str) {
+        if let Err(error) = links::join(&self.handle, member, bond).await {
+            tracing::error!("{name}: putting it into its bond: {error:#}");
+            self.set_up(member, name).await;
+        }
+    }
+
+    async fn make_links(&mut self) {
+        if self.to_make.is_empty() {
+            return;
+        }
+        let mut to_make = std::mem::take(&mut self.to_make);
+        to_make.make(&self.handle, |name| self.index_of(name)).await;
+        self.to_make = to_make;
+    }
+
+    fn index_of(&self, name: &str) -> Option<u32> {
+        self.interfaces.iter().find(|(_, one)| one.status.name == name).map(|(index, _)| *index)
+    }
+
+    /// The routes of `rd.route=` that go by this interface, or by one that they do not name and this one reaches.
+    async fn add_routes(&self, index: u32, name: &str) {
+        for route in &self.plan.network.routes {
+            let ours = match &route.device {
+                Some(device) => device == name,
+                None => self.interfaces.get(&index).is_some_and(|one| reaches(&one.method, route.gateway)),
+            };
+            if !ours {
+                continue;
+            }
+            let message = RouteMessageBuilder::<IpAddr>::new()
+                .destination_prefix(route.network, route.prefix)
+                .and_then(|message| message.gateway(route.gateway));
+            let Ok(message) = message else { continue };
+            let message = message.output_interface(index).priority(METRIC + index).onlink().build();
+            if let Err(error) = self.handle.route().add(message).replace().execute().await {
+                tracing::error!("{name}: adding the route to {}/{}: {error}", route.network, route.prefix);
+            }
+        }
+    }
+
+    fn take_announced(&mut self, announced: Announced) {
+        let Some(interface) = self.interfaces.get_mut(&announced.index) else { return };
+        let until = Instant::now() + announced.lifetime.min(LONGEST_ANNOUNCED);
+        interface.announced.retain(|(known, _)| !announced.servers.contains(known));
+        if !announced.lifetime.is_zero() {
+            interface.announced.extend(announced.servers.into_iter().map(|server| (server, until)));
         }
     }
 
@@ -165,22 +313,19 @@ impl Network {
             LinkAttribute::IfName(name) => Some(name.clone()),
             _ => None,
         })?;
-        let mac: [u8; 6] = link.attributes.iter().find_map(|attribute| match attribute {
-            LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok(),
-            _ => None,
-        })?;
+        let mac = mac_of(link)?;
         let wireless = Path::new("/sys/class/net").join(&name).join("phy80211").exists();
         if link.header.link_layer_type != LinkLayerType::Ether || wireless {
             return None;
         }
         let status = InterfaceStatus {
-            mac: mac.map(|byte| format!("{byte:02x}")).join(":"),
+            mac: mac.to_string(),
             state: "waiting for a link".into(),
             name,
             ..Default::default()
         };
-        let method = self.plan.network.method_for(&status.name);
-        Some(Interface { status, mac, method, client: None, lease: None })
+        let method = self.plan.network.method_for(&status.name, mac);
+        Some(Interface { status, mac, method, client: None, lease: None, announced: Vec::new() })
     }
 
     async fn set_up(&self, index: u32, name: &str) {
@@ -228,7 +373,8 @@ impl Network {
                     self.remove_address(index, old.address, old.prefix).await;
                 }
                 let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
-                self.configure(index, &name, lease.address, lease.prefix, lease.gateway, lifetime).await;
+                let gateway = lease.gateway.map(IpAddr::V4);
+                self.configure(index, &name, lease.address.into(), lease.prefix, gateway, lifetime).await;
                 self.take_hostname();
             }
         }
@@ -239,12 +385,12 @@ impl Network {
         &mut self,
         index: u32,
         name: &str,
-        address: Ipv4Addr,
+        address: IpAddr,
         prefix: u8,
-        gateway: Option<Ipv4Addr>,
+        gateway: Option<IpAddr>,
         lifetime: Option<u32>,
     ) {
-        let mut request = self.handle.address().add(index, IpAddr::V4(address), prefix).replace();
+        let mut request = self.handle.address().add(index, address, prefix).replace();
         if let Some(seconds) = lifetime {
             let mut times = rtnetlink::packet_route::address::CacheInfo::default();
             (times.ifa_valid, times.ifa_preferred) = (seconds, seconds);
@@ -254,12 +400,11 @@ impl Network {
             return tracing::error!("{name}: adding the address {address}/{prefix}: {error}");
         }
         let Some(gateway) = gateway else { return };
-        let default = RouteMessageBuilder::<Ipv4Addr>::new()
-            .gateway(gateway)
-            .output_interface(index)
-            .priority(METRIC + index)
-            .onlink()
-            .build();
+        let everything: IpAddr =
+            if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
+        let default = RouteMessageBuilder::<IpAddr>::new().destination_prefix(everything, 0);
+        let Ok(default) = default.and_then(|default| default.gateway(gateway)) else { return };
+        let default = default.output_interface(index).priority(METRIC + index).onlink().build();
         match self.handle.route().add(default).replace().execute().await {
             Ok(()) => {
                 if let Some(interface) = self.interfaces.get_mut(&index) {
@@ -298,8 +443,11 @@ impl Network {
     fn write(&mut self) {
         let leases = || self.interfaces.values().filter_map(|interface| interface.lease.as_ref());
         let leased = leases().flat_map(|lease| lease.nameservers.iter().copied().map(IpAddr::V4));
+        let now = Instant::now();
+        let announced = self.interfaces.values().flat_map(|interface| interface.announced.iter());
+        let announced = announced.filter(|(_, until)| *until > now).map(|(server, _)| IpAddr::V6(*server));
         let mut nameservers: Vec<String> = Vec::new();
-        for server in self.plan.network.nameservers.iter().copied().chain(leased) {
+        for server in self.plan.network.nameservers.iter().copied().chain(leased).chain(announced) {
             let server = server.to_string();
             if !nameservers.contains(&server) {
                 nameservers.push(server);
@@ -337,10 +485,38 @@ impl Interface {
     }
 }
 
-fn describe(method: &Method) -> &'static str {
-    match method {
-        Method::Dhcp => "DHCP",
-        Method::Static { .. } => "fixed address",
-        Method::Off => "no IPv4, by ip=",
+fn describe(method: &Method) -> String {
+    let v4 = match method.v4 {
+        V4::Dhcp => "DHCP",
+        V4::Static { .. } => "fixed address",
+        V4::Off => "no IPv4, by the command line",
+    };
+    let v6 = match method.v6 {
+        V6::Auto => "",
+        V6::Static { .. } => ", fixed IPv6 address",
+        V6::LinkLocal => ", link-local IPv6 alone",
+    };
+    format!("{v4}{v6}")
+}
+
+fn mac_of(link: &LinkMessage) -> Option<Mac> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(Mac),
+        _ => None,
+    })
+}
+
+/// Whether a gateway is on the network of a fixed address.
+fn reaches(method: &Method, gateway: IpAddr) -> bool {
+    match (gateway, &method.v4, &method.v6) {
+        (IpAddr::V4(gateway), V4::Static { address, prefix, .. }, _) => {
+            let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+            gateway.to_bits() & mask == address.to_bits() & mask
+        }
+        (IpAddr::V6(gateway), _, V6::Static { address, prefix, .. }) => {
+            let mask = u128::MAX.checked_shl(128 - u32::from(*prefix)).unwrap_or(0);
+            gateway.to_bits() & mask == address.to_bits() & mask
+        }
+        _ => false,
     }
 }

@@ -1,0 +1,138 @@
+//! Interfaces that the command line makes: bonds at once, VLANs when what they stand on is there. What cannot be made now
+//! (its module may not be mounted yet) is tried again until it is.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rtnetlink::packet_route::link::{BondFailOverMac, BondLacpRate, BondMode, BondXmitHashPolicy};
+use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan};
+
+use crate::links::{Bond, Vlan};
+use crate::pid1::modprobe::Modules;
+use crate::pid1::usr;
+
+/// What is still to be made.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ToMake {
+    /// Bonds.
+    pub(super) bonds: Vec<Bond>,
+    /// VLANs, each on an interface that may not be there yet.
+    pub(super) vlans: Vec<Vlan>,
+}
+
+impl ToMake {
+    /// Whether all is done.
+    pub(super) fn is_empty(&self) -> bool {
+        self.bonds.is_empty() && self.vlans.is_empty()
+    }
+
+    /// Makes what can be made; `index_of` tells an interface by its name. What fails is logged and stays.
+    pub(super) async fn make(&mut self, handle: &Handle, index_of: impl Fn(&str) -> Option<u32>) {
+        let mut bonds = Vec::new();
+        for bond in self.bonds.drain(..) {
+            match make_bond(handle, &bond).await {
+                Ok(()) => tracing::info!("{}: made, a bond of {}", bond.name, bond.members.join(", ")),
+                Err(error) => {
+                    tracing::warn!("{error:#}; trying again");
+                    bonds.push(bond);
+                }
+            }
+        }
+        let mut vlans = Vec::new();
+        for vlan in self.vlans.drain(..) {
+            let Some(parent) = index_of(&vlan.parent) else {
+                vlans.push(vlan);
+                continue;
+            };
+            match make_vlan(handle, &vlan, parent).await {
+                Ok(()) => tracing::info!("{}: made, VLAN {} on {}", vlan.name, vlan.id, vlan.parent),
+                Err(error) => {
+                    tracing::warn!("{error:#}; trying again");
+                    vlans.push(vlan);
+                }
+            }
+        }
+        (self.bonds, self.vlans) = (bonds, vlans);
+    }
+}
+
+async fn make_bond(handle: &Handle, bond: &Bond) -> Result<()> {
+    if is_there(&bond.name) {
+        // This child died and was started again.
+        return Ok(());
+    }
+    load("bonding");
+    let options = &bond.options;
+    let mut link = LinkBond::new(&bond.name).mode(BondMode::from(options.mode)).miimon(options.miimon);
+    if let Some(delay) = options.updelay {
+        link = link.updelay(delay);
+    }
+    if let Some(delay) = options.downdelay {
+        link = link.downdelay(delay);
+    }
+    if let Some(rate) = options.lacp_rate {
+        link = link.ad_lacp_rate(BondLacpRate::from(rate));
+    }
+    if let Some(policy) = options.xmit_hash_policy {
+        link = link.xmit_hash_policy(BondXmitHashPolicy::from(policy));
+    }
+    if let Some(policy) = options.fail_over_mac {
+        link = link.fail_over_mac(BondFailOverMac::from(policy));
+    }
+    if let Some(mtu) = bond.mtu {
+        link = link.mtu(mtu);
+    }
+    handle
+        .link()
+        .add(link.build())
+        .execute()
+        .await
+        .with_context(|| format!("making the bond {}", bond.name))?;
+    if let Some(primary) = &options.primary {
+        // By its name, which the kernel keeps until such an interface is there (Documentation/networking/bonding.rst).
+        let path = Path::new("/sys/class/net").join(&bond.name).join("bonding/primary");
+        std::fs::write(&path, primary).with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+async fn make_vlan(handle: &Handle, vlan: &Vlan, parent: u32) -> Result<()> {
+    if is_there(&vlan.name) {
+        return Ok(());
+    }
+    load("8021q");
+    let link = LinkVlan::new(&vlan.name, parent, vlan.id).build();
+    handle
+        .link()
+        .add(link)
+        .execute()
+        .await
+        .with_context(|| format!("making {} on {}", vlan.name, vlan.parent))
+}
+
+fn is_there(name: &str) -> bool {
+    Path::new("/sys/class/net").join(name).exists()
+}
+
+/// Puts an interface into a bond. It has to be down for that, and the bond sets it up.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) async fn join(handle: &Handle, member: u32, bond: u32) -> Result<()> {
+    handle.link().set(LinkUnspec::new_with_index(member).down().build()).execute().await?;
+    handle.link().set(LinkUnspec::new_with_index(member).controller(bond).build()).execute().await?;
+    Ok(())
+}
+
+/// A kernel that has it built in, or a host that loads it by itself, needs no module of ours.
+fn load(name: &str) {
+    if !usr::is_there() {
+        return;
+    }
+    let release = rustix::system::uname().release().to_string_lossy().into_owned();
+    let loaded =
+        Modules::read(&Path::new("/lib/modules").join(release)).and_then(|mut modules| modules.load(name));
+    if let Err(error) = loaded {
+        tracing::warn!("{error:#}");
+    }
+}
