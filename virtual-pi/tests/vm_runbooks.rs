@@ -233,13 +233,14 @@ printf 'label: gpt\n,8M,L\n,,L\n' | sfdisk -q /dev/sda
 printf 'over the wire' > /root/key
 cryptsetup luksFormat --batch-mode --pbkdf pbkdf2 --pbkdf-force-iterations 1000 /dev/sda2 /root/key
 cryptsetup open --key-file /root/key /dev/sda2 x
-mkfs.ext4 -q -L root /dev/mapper/x
-mkdir -p /mnt/disk /mnt/image; mount /dev/mapper/x /mnt/disk
+lvm pvcreate -q /dev/mapper/x; lvm vgcreate -q vg /dev/mapper/x; lvm lvcreate -q -y -l 100%FREE -n root vg
+mkfs.ext4 -q -L root /dev/vg/root
+mkdir -p /mnt/disk /mnt/image; mount /dev/vg/root /mnt/disk
 wget -q -O /root/image URL
 modprobe squashfs; mount -o loop,ro /root/image /mnt/image
 cp -a /mnt/image/. /mnt/disk/
 echo 'PRETTY_NAME="A test"' > /mnt/disk/etc/os-release
-umount /mnt/disk /mnt/image; rm /root/image; cryptsetup close x; sync
+umount /mnt/disk /mnt/image; rm /root/image; lvm vgchange -q -an vg; cryptsetup close x; sync
 "#;
     ssh_ok(machine, &script.replace("URL", &server.url("tiny.squashfs")));
 }

@@ -43,6 +43,7 @@ pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
 fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infallible> {
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
+    forget_secrets();
     // A disk that somebody mounted would stay so, out of the OS' sight.
     mounts::unmount_disks(&["/run/", usr::USR, &destination.root]);
     let sweeper = start_sweeper()?;
@@ -52,6 +53,22 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
         tracing::error!("returning to the initramfs: {worse:#}");
     }
     Err(error)
+}
+
+/// What `rescue unlock` left in root's keyring, and a kernel that was loaded with it, are not the OS' business: its first
+/// reboot would start that kernel (systemctl(1)). The vm tier's test `a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked`
+/// holds that.
+fn forget_secrets() {
+    use nix::libc;
+    const KEYCTL_CLEAR: libc::c_long = 7;
+    const KEY_SPEC_USER_KEYRING: libc::c_long = -4;
+    const NONE: libc::c_long = 0;
+    // SAFETY: neither call is given an address (keyctl(2); kexec_load(2): no segments take back what is loaded).
+    #[allow(unsafe_code, reason = "neither nix nor rustix has these calls")]
+    unsafe {
+        libc::syscall(libc::SYS_keyctl, KEYCTL_CLEAR, KEY_SPEC_USER_KEYRING);
+        libc::syscall(libc::SYS_kexec_load, NONE, NONE, NONE, NONE);
+    }
 }
 
 fn move_kept_mounts(from: &str, to: &str) -> Result<()> {

@@ -204,10 +204,8 @@ impl Supervisor {
                     child.ended();
                 }
             }
-            Message::Kexec => match std::fs::read_to_string(KEXEC_LOADED) {
-                Ok(loaded) if loaded.trim() == "1" => self.end(End::Kexec),
-                loaded => tracing::error!("no kernel is loaded that could be started ({loaded:?})"),
-            },
+            Message::Kexec if is_kernel_loaded() => self.end(End::Kexec),
+            Message::Kexec => tracing::error!("no kernel is loaded that could be started"),
         }
     }
 
@@ -270,6 +268,11 @@ impl Supervisor {
             }
         });
     }
+}
+
+/// Whether another kernel is ready to be started.
+pub fn is_kernel_loaded() -> bool {
+    std::fs::read_to_string(KEXEC_LOADED).is_ok_and(|loaded| loaded.trim() == "1")
 }
 
 /// A pipe that gets a byte for each of these signals.

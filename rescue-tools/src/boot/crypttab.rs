@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::disk::inventory::{Device, Inventory, Kind};
+use crate::mount::inside::Inside;
 use crate::tool::Tool;
 
 /// One line of it.
@@ -21,10 +22,12 @@ pub struct Entry {
 
 /// The lines of the crypttab of the OS at `root`; none where it has none.
 pub fn read(root: &Path) -> Vec<Entry> {
-    parse(&std::fs::read_to_string(root.join("etc/crypttab")).unwrap_or_default())
+    let text = Inside::new(root).ok().and_then(|inside| inside.text("etc/crypttab"));
+    parse(&text.unwrap_or_default())
 }
 
-fn parse(text: &str) -> Vec<Entry> {
+/// The lines of `text` that are of the format.
+pub fn parse(text: &str) -> Vec<Entry> {
     let entry = |line: &str| {
         let mut words = line.split_ascii_whitespace();
         let name = words.next().filter(|word| !word.starts_with('#'))?;

@@ -2,15 +2,13 @@
 
 use std::cmp::Ordering;
 use std::fs::File;
-use std::io::Read;
-use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use init::cmdline::CommandLine;
-use rustix::fs::{Dir, Mode, OFlags, ResolveFlags, openat2};
+use anyhow::Result;
+use init::cmdline::{CommandLine, Word};
 
 use super::root::Root;
+use crate::mount::inside::{Inside, by_number};
 use crate::refusal::refused;
 
 /// What a person may say instead of what is found. Paths are those that the OS sees.
@@ -22,6 +20,8 @@ pub struct Wish {
     pub initramfs: Option<String>,
     /// The command line.
     pub command_line: Option<String>,
+    /// Options of the root's mount, for a command line that is made.
+    pub flags: Option<String>,
 }
 
 /// What is to be started.
@@ -56,7 +56,7 @@ const COMMAND_LINES: [&str; 4] = [
     "boot/cmdline.txt",
 ];
 /// The kernel takes no longer one (`COMMAND_LINE_SIZE` of arm64).
-const COMMAND_LINE_LIMIT: u64 = 2048;
+const COMMAND_LINE_LIMIT: usize = 2047;
 /// What a Pi's firmware adds for the machine, whatever it boots, and what says where people look.
 const OF_THE_MACHINE: [&str; 8] = [
     "coherent_pool",
@@ -76,8 +76,8 @@ const OF_THE_MACHINE: [&str; 8] = [
 pub fn find(folder: &Path, root: &Root, wish: &Wish) -> Result<Kernel> {
     let inside = Inside::new(folder)?;
     let (kernel, initramfs) = match &wish.kernel {
-        Some(path) => (PathBuf::from(path), inside.initramfs_of(Path::new(path))),
-        None => inside.kernel()?,
+        Some(path) => (PathBuf::from(path), initramfs_of(&inside, Path::new(path))),
+        None => likeliest(&inside)?,
     };
     let open = |path: PathBuf| anyhow::Ok((path.clone(), inside.open(&path)?));
     let initramfs = match &wish.initramfs {
@@ -86,31 +86,50 @@ pub fn find(folder: &Path, root: &Root, wish: &Wish) -> Result<Kernel> {
     };
     let written = match &wish.command_line {
         Some(line) => line.clone(),
-        None => COMMAND_LINES.iter().find_map(|path| inside.text(path)).unwrap_or_default(),
+        None => COMMAND_LINES.iter().find_map(|path| command_line(&inside, path)).unwrap_or_default(),
     };
     let running = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+    let command_line = complete(&written, &running, root, wish.flags.as_deref());
+    if command_line.len() > COMMAND_LINE_LIMIT {
+        return Err(refused(format!(
+            "the command line has {} bytes, and the kernel takes {COMMAND_LINE_LIMIT} (--command-line gives another)",
+            command_line.len()
+        )));
+    }
     Ok(Kernel {
         file: inside.open(&kernel)?,
         path: Path::new("/").join(kernel),
         initramfs: initramfs.map(|(path, file)| (Path::new("/").join(path), file)),
-        command_line: complete(&written, &running, root),
+        command_line,
     })
 }
 
+/// What is written down, without lines that are remarks.
+fn command_line(inside: &Inside, path: &str) -> Option<String> {
+    let text = inside.text(path)?;
+    let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+    Some(lines.collect::<Vec<_>>().join(" ")).filter(|line| !line.trim().is_empty())
+}
+
 /// The line that is written down, a root where it names none, and before it what belongs to the machine. A line that says
-/// where the console is keeps it.
-fn complete(written: &str, running: &str, root: &Root) -> String {
-    let own = CommandLine::parse(written);
+/// where the console is keeps it; but for `serial0`, which only the firmware knows, stands what it made of it for us.
+fn complete(written: &str, running: &str, root: &Root, flags: Option<&str>) -> String {
+    let (serial, kept): (Vec<&str>, Vec<&str>) =
+        written.split_ascii_whitespace().partition(|word| word.starts_with("console=serial"));
+    let own = CommandLine::parse(&kept.join(" "));
     let says = |name: &str| own.words.iter().any(|word| word.name == name);
-    let mut words: Vec<String> = CommandLine::parse(running)
-        .words
-        .iter()
-        .filter(|word| {
-            let family = word.name.split('.').next().unwrap_or_default();
-            !says(&word.name) && OF_THE_MACHINE.iter().any(|known| *known == word.name || *known == family)
-        })
-        .map(ToString::to_string)
-        .collect();
+    let is_serial = |word: &Word| {
+        let value = word.value.as_deref().unwrap_or("");
+        word.name == "console" && (value.starts_with("ttyS") || value.starts_with("ttyAMA"))
+    };
+    let of_the_machine = |word: &&Word| {
+        let family = word.name.split('.').next().unwrap_or_default();
+        let known = OF_THE_MACHINE.iter().any(|known| *known == word.name || *known == family);
+        (known && !says(&word.name)) || (is_serial(word) && !serial.is_empty())
+    };
+    let running = CommandLine::parse(running);
+    let mut words: Vec<String> =
+        running.words.iter().filter(of_the_machine).map(ToString::to_string).collect();
     if !says("root") {
         let content = root.device.content.as_ref().and_then(|content| content.uuid.as_deref());
         words.push(match content {
@@ -118,89 +137,51 @@ fn complete(written: &str, running: &str, root: &Root) -> String {
             None => format!("root={}", root.device.path.display()),
         });
         let subvolume = root.system.as_ref().and_then(|system| system.subvolume.as_deref());
-        words.extend(subvolume.map(|subvolume| format!("rootflags=subvol={subvolume}")));
+        let found = subvolume.map(|subvolume| format!("subvol={subvolume}"));
+        words.extend(flags.map(str::to_owned).or(found).map(|flags| format!("rootflags={flags}")));
         words.extend((!says("ro") && !says("rw")).then(|| "ro".into()));
     }
-    let line = written.split_ascii_whitespace().collect::<Vec<_>>().join(" ");
-    words.extend(Some(line).filter(|line| !line.is_empty()));
+    words.extend(kept.into_iter().map(str::to_owned));
     words.join(" ")
 }
 
-/// A root that is mounted somewhere: its links are followed as the OS will follow them.
-struct Inside(File);
-
-impl Inside {
-    fn new(folder: &Path) -> Result<Self> {
-        File::open(folder).map(Inside).with_context(|| format!("opening {}", folder.display()))
-    }
-
-    fn open(&self, path: &Path) -> Result<File> {
-        let shown = Path::new("/").join(path);
-        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
-        let relative = path.strip_prefix("/").unwrap_or(path);
-        let file = openat2(&self.0, relative, flags, Mode::empty(), ResolveFlags::IN_ROOT)
-            .map(File::from)
-            .with_context(|| format!("opening {} of the disk", shown.display()))?;
-        let data = file.metadata().with_context(|| format!("looking at {}", shown.display()))?;
-        if !data.is_file() {
-            return Err(refused(format!("{} of the disk is no file", shown.display())));
+/// The kernel, and the initramfs that goes with it where there is one.
+fn likeliest(inside: &Inside) -> Result<(PathBuf, Option<PathBuf>)> {
+    for (kernel, initramfs) in KNOWN.map(|(kernel, initramfs)| (Path::new(kernel), Path::new(initramfs))) {
+        if inside.has(kernel) {
+            let beside = inside.has(initramfs).then(|| initramfs.into());
+            return Ok((kernel.into(), beside.or_else(|| initramfs_of(inside, kernel))));
         }
-        Ok(file)
     }
+    let Some(version) = versions(inside).into_iter().max_by(|one, other| newer(one, other)) else {
+        return Err(refused(
+            "there is no kernel on the disk in a place that is known (--kernel and --initramfs name others)",
+        ));
+    };
+    let kernel = Path::new("boot").join(format!("vmlinuz-{version}"));
+    let initramfs = initramfs_of(inside, &kernel);
+    Ok((kernel, initramfs))
+}
 
-    fn text(&self, path: &str) -> Option<String> {
-        let mut text = String::new();
-        self.open(Path::new(path)).ok()?.take(COMMAND_LINE_LIMIT).read_to_string(&mut text).ok()?;
-        let text =
-            text.lines().filter(|line| !line.trim_start().starts_with('#')).collect::<Vec<_>>().join(" ");
-        Some(text).filter(|text| !text.trim().is_empty())
-    }
+/// The initramfs of the version that the kernel's file name, at the end of all links, has.
+fn initramfs_of(inside: &Inside, kernel: &Path) -> Option<PathBuf> {
+    let real = std::fs::read_link(by_number(&inside.open(kernel).ok()?)).ok()?;
+    let version = real.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
+    let names = [format!("initrd.img-{version}"), format!("initramfs-{version}.img")];
+    names.iter().map(|name| Path::new("boot").join(name)).find(|path| inside.has(path))
+}
 
-    /// The kernel, and the initramfs that goes with it where there is one.
-    fn kernel(&self) -> Result<(PathBuf, Option<PathBuf>)> {
-        for (kernel, initramfs) in KNOWN.map(|(kernel, initramfs)| (Path::new(kernel), Path::new(initramfs)))
-        {
-            if self.has(kernel) {
-                let beside = self.has(initramfs).then(|| initramfs.into());
-                return Ok((kernel.into(), beside.or_else(|| self.initramfs_of(kernel))));
-            }
-        }
-        let Some(version) = self.versions().into_iter().max_by(|one, other| newer(one, other)) else {
-            return Err(refused(
-                "there is no kernel on the disk in a place that is known (--kernel and --initramfs name others)",
-            ));
-        };
-        let kernel = Path::new("boot").join(format!("vmlinuz-{version}"));
-        let initramfs = self.initramfs_of(&kernel);
-        Ok((kernel, initramfs))
-    }
-
-    fn has(&self, path: &Path) -> bool {
-        self.open(path).is_ok()
-    }
-
-    /// The initramfs of the version that the kernel's file name, at the end of all links, has.
-    fn initramfs_of(&self, kernel: &Path) -> Option<PathBuf> {
-        let file = self.open(kernel).ok()?;
-        let real = std::fs::read_link(format!("/proc/self/fd/{}", file.as_raw_fd())).ok()?;
-        let version = real.file_name()?.to_str()?.strip_prefix("vmlinuz-")?;
-        let names = [format!("initrd.img-{version}"), format!("initramfs-{version}.img")];
-        names.iter().map(|name| Path::new("boot").join(name)).find(|path| self.has(path))
-    }
-
-    /// Of the kernels in `/boot`.
-    fn versions(&self) -> Vec<String> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder = openat2(&self.0, "boot", flags, Mode::empty(), ResolveFlags::IN_ROOT);
-        let entries = folder.and_then(Dir::read_from).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| Some(entry.file_name().to_str().ok()?.strip_prefix("vmlinuz-")?.to_owned()))
-            .collect()
-    }
+/// Of the kernels in `/boot`.
+fn versions(inside: &Inside) -> Vec<String> {
+    let Ok(folder) = inside.folder(Path::new("boot")) else { return Vec::new() };
+    let entries = std::fs::read_dir(by_number(&folder)).into_iter().flatten().flatten();
+    entries
+        .filter_map(|entry| Some(entry.file_name().to_str()?.strip_prefix("vmlinuz-")?.to_owned()))
+        .collect()
 }
 
 /// 6.12.9 comes before 6.12.10: numbers count as such.
-fn newer(one: &str, other: &str) -> Ordering {
+pub fn newer(one: &str, other: &str) -> Ordering {
     let parts = |version: &str| {
         let parts = version.split(|c: char| !c.is_ascii_alphanumeric());
         parts.map(|part| (part.parse::<u64>().unwrap_or_default(), part.to_owned())).collect::<Vec<_>>()
@@ -267,6 +248,7 @@ mod tests {
             kernel: Some(kernel.into()),
             initramfs: Some("/srv/my-initramfs".into()),
             command_line: Some("quiet".into()),
+            flags: None,
         };
         let kernel = find(disk.path(), &root(), &wish("/srv/my-kernel")).unwrap();
         assert!(kernel.command_line.ends_with(" quiet"), "{}", kernel.command_line);
@@ -280,11 +262,17 @@ mod tests {
     #[test]
     fn a_line_keeps_what_it_says_and_gets_what_the_machine_needs() {
         let running = "coherent_pool=1M vc_mem.mem_base=0x3eb00000 console=ttyAMA0 rd.luks.uuid=1 panic=10";
-        let line = |written| complete(written, running, &root());
+        let line = |written| complete(written, running, &root(), None);
         assert_eq!(
             line("console=tty1  root=LABEL=x ro\n"),
             "coherent_pool=1M vc_mem.mem_base=0x3eb00000 console=tty1 root=LABEL=x ro"
         );
+        // That of Raspberry Pi OS.
+        assert_eq!(
+            line("console=serial0,115200 console=tty1 root=PARTUUID=1-02 rootwait"),
+            "coherent_pool=1M vc_mem.mem_base=0x3eb00000 console=ttyAMA0 console=tty1 root=PARTUUID=1-02 rootwait"
+        );
+        assert!(complete("", "", &root(), Some("subvol=@x")).contains(" rootflags=subvol=@x ro"));
         let made = line("");
         assert!(
             made.starts_with("coherent_pool=1M vc_mem.mem_base=0x3eb00000 console=ttyAMA0 root="),
@@ -296,7 +284,7 @@ mod tests {
     proptest! {
         #[test]
         fn no_line_and_no_version_panics(written in "\\PC{0,100}", running in "\\PC{0,100}", one in "\\PC{0,20}") {
-            complete(&written, &running, &root());
+            complete(&written, &running, &root(), None);
             prop_assert_eq!(newer(&one, &one), Ordering::Equal);
         }
     }

@@ -6,13 +6,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use nix::mount::{MsFlags, mount};
-use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
+use rustix::fs::OFlags;
 
 use super::root::Root;
 use super::{crypttab, modules};
 use crate::disk::filesystem::FileSystem;
 use crate::disk::inventory::Inventory;
 use crate::disk::target::Target;
+use crate::mount::inside::{Inside, by_number};
 use crate::mount::{detach, fstab, table};
 use crate::refusal::refused;
 use crate::tool::Tool;
@@ -42,9 +43,9 @@ const OF_KERNELS: [&str; 3] = ["/usr", "/boot", "/boot/firmware"];
 /// # Errors
 /// With the first thing that is in the way.
 pub fn prepare(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<String>> {
-    let mut said = mounted(inventory, root, wish, &USR)?;
+    let mut said = mounted(inventory, root, wish, &USR, true)?;
     let offered = check_init(Path::new(ROOT), &wish.init).and_then(|()| modules::offer(Path::new(ROOT)));
-    if offered.inspect_err(|_| release())? {
+    if offered.inspect_err(|_| release()).map_err(failure)? {
         said.push("the OS has no modules for the running kernel: it gets those of this image".into());
     }
     Ok(said)
@@ -55,7 +56,12 @@ pub fn prepare(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<St
 /// # Errors
 /// As [`prepare`].
 pub fn with_kernels(inventory: &Inventory, root: &Root, wish: &Wish) -> Result<Vec<String>> {
-    mounted(inventory, root, wish, &OF_KERNELS)
+    mounted(inventory, root, wish, &OF_KERNELS, false)
+}
+
+/// The check may have changed the disk: what stops us from there on is a failure, and no refusal (exit code 3).
+pub fn failure(error: anyhow::Error) -> anyhow::Error {
+    anyhow::anyhow!("{error:#}")
 }
 
 /// Nothing stays mounted, as far as the kernel lets go of it.
@@ -65,14 +71,24 @@ pub fn release() {
     }
 }
 
-fn mounted(inventory: &Inventory, root: &Root, wish: &Wish, more: &[&str]) -> Result<Vec<String>> {
+/// `rename`: open devices get the names of the OS' crypttab, as it will not make them anew.
+fn mounted(
+    inventory: &Inventory,
+    root: &Root,
+    wish: &Wish,
+    more: &[&str],
+    rename: bool,
+) -> Result<Vec<String>> {
     let mut said = Vec::new();
     make_room()?;
     if wish.check {
         said.extend(check(inventory, root)?);
     }
     std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
-    mount_all(inventory, root, wish, more, &mut said).inspect_err(|_| release())?;
+    mount_root(inventory, root, wish, rename, &mut said)
+        .and_then(|()| mount_more(inventory, more, rename, &mut said))
+        .inspect_err(|_| release())
+        .map_err(failure)?;
     Ok(said)
 }
 
@@ -115,18 +131,19 @@ fn check(inventory: &Inventory, root: &Root) -> Result<Vec<String>> {
     }
 }
 
-fn mount_all(
+fn mount_root(
     inventory: &Inventory,
     root: &Root,
     wish: &Wish,
-    more: &[&str],
+    rename: bool,
     said: &mut Vec<String>,
 ) -> Result<()> {
     let subvolume = root.system.as_ref().and_then(|system| system.subvolume.as_ref());
     let flags = wish.flags.clone().or_else(|| subvolume.map(|subvolume| format!("subvol={subvolume}")));
     let mut root = root.clone();
     mount_one(&root, Path::new(ROOT), flags.as_deref())?;
-    for renamed in crypttab::rename(inventory, Path::new(ROOT))? {
+    let renamed = if rename { crypttab::rename(inventory, Path::new(ROOT))? } else { Vec::new() };
+    for renamed in renamed {
         said.push(format!(
             "{} is called {} now, as in the OS' crypttab",
             renamed.old.display(),
@@ -140,6 +157,13 @@ fn mount_all(
         }
     }
     said.push(format!("{} is mounted on {ROOT} ({})", root.device.path.display(), root.file_system));
+    Ok(())
+}
+
+fn mount_more(inventory: &Inventory, more: &[&str], renamed: bool, said: &mut Vec<String>) -> Result<()> {
+    // Devices may have other names by now.
+    let fresh = if renamed { Some(Inventory::read()?) } else { None };
+    let inventory = fresh.as_ref().unwrap_or(inventory);
     for place in more {
         said.extend(mount_place(inventory, Path::new(place))?);
     }
@@ -163,10 +187,11 @@ fn mount_one(root: &Root, at: &Path, flags: Option<&str>) -> Result<()> {
     })
 }
 
-/// What the OS' fstab mounts at `place`, if anything. A device that may be missing (`nofail`) may be so here.
+/// What the OS' fstab mounts at `place`, if anything, checked before if it says so. A device that may be missing (`nofail`)
+/// may be so here.
 fn mount_place(inventory: &Inventory, place: &Path) -> Result<Option<String>> {
-    let text = std::fs::read_to_string(Path::new(ROOT).join("etc/fstab")).unwrap_or_default();
-    let entries = fstab::parse(&text);
+    let inside = Inside::new(Path::new(ROOT))?;
+    let entries = fstab::parse(&inside.text("etc/fstab").unwrap_or_default());
     let Some(entry) = entries.iter().rfind(|entry| entry.is_device() && entry.at == place) else {
         return Ok(None);
     };
@@ -177,16 +202,19 @@ fn mount_place(inventory: &Inventory, place: &Path) -> Result<Option<String>> {
     let file_system = device.content_kind().and_then(FileSystem::from_name);
     let file_system = file_system.with_context(|| format!("{} has no file system", device.path.display()))?;
     let one = Root { device: device.clone(), file_system, system: None };
-    let at = Path::new(ROOT).join(place.strip_prefix("/").unwrap_or(place));
-    mount_one(&one, &at, entry.subvolume())?;
-    Ok(Some(format!("{} is mounted on {}", device.path.display(), at.display())))
+    if entry.pass > 0 {
+        check(inventory, &one)?;
+    }
+    // A link on the disk must not lead the mount to a place of ours.
+    let folder = inside.folder(place)?;
+    mount_one(&one, &by_number(&folder), entry.subvolume())?;
+    Ok(Some(format!("{} is mounted on {ROOT}{}", device.path.display(), place.display())))
 }
 
 /// An exec of it should work. Links are followed as the OS will follow them.
 fn check_init(root: &Path, init: &str) -> Result<()> {
-    let folder = File::open(root).with_context(|| format!("opening {}", root.display()))?;
-    let flags = OFlags::PATH | OFlags::CLOEXEC;
-    let file = openat2(folder, init.trim_start_matches('/'), flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    let file = Inside::new(root)?
+        .find(Path::new(init), OFlags::empty())
         .with_context(|| format!("there is no {init} on the disk: is it the root of an OS?"))?;
     let data = File::from(file).metadata().with_context(|| format!("looking at {init}"))?;
     if !data.is_file() || data.mode() & 0o111 == 0 {

@@ -1,11 +1,15 @@
 //! Which device has the root.
 
+use std::path::Path;
+
 use anyhow::Result;
 
 use crate::disk::filesystem::FileSystem;
 use crate::disk::inventory::{Device, Inventory};
 use crate::disk::system::{self, System};
 use crate::refusal::refused;
+use crate::tool::Tool;
+use crate::unlock::inside::NO_UDEV;
 
 /// A root: the device, and what is on it.
 #[derive(Clone, Debug)]
@@ -29,6 +33,24 @@ pub fn find(inventory: &Inventory, word: Option<&str>) -> Result<Root> {
     }
 }
 
+/// Brings up the logical volume or the RAID that `word` names, which nothing does unasked. Where it names neither, or the
+/// volume is up, nothing is done.
+pub fn bring_up(word: &str) {
+    let Some(path) = word.strip_prefix("/dev/").filter(|_| !Path::new(word).exists()) else { return };
+    let volume = match path.strip_prefix("mapper/") {
+        // In a name a dash of its own stands twice (lvm(8)).
+        Some(mapped) => mapped.replace("--", "\0").replacen('-', "/", 1).replace('\0', "-"),
+        None => path.to_owned(),
+    };
+    if path.starts_with("md") {
+        let _ = Tool::new("mdadm").map(|tool| tool.args(["--assemble", "--scan"]).output());
+    } else if volume.split('/').count() == 2 {
+        let lvm = Tool::new("lvm")
+            .map(|tool| tool.args(["lvchange", "--config", NO_UDEV, "--activate", "y", &volume]));
+        let _ = lvm.map(|tool| tool.output());
+    }
+}
+
 fn named(inventory: &Inventory, word: &str) -> Result<Root> {
     let device = inventory.named(word)?;
     let path = device.path.display();
@@ -48,7 +70,8 @@ fn only(inventory: &Inventory) -> Result<Root> {
     let roots: Vec<Root> = inventory
         .all()
         .into_iter()
-        .filter(|device| device.mounts.is_empty())
+        // What an earlier try left where it is mounted for PID 1 is in nobody's way.
+        .filter(|device| device.mounts.iter().all(|at| at.starts_with(super::prepare::ROOT)))
         .filter_map(|device| {
             let file_system = FileSystem::from_name(device.content_kind()?)?;
             Some(Root { device: device.clone(), file_system, system: Some(system::find(device)?) })

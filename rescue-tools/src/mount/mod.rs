@@ -3,6 +3,7 @@
 pub mod attach;
 pub mod detach;
 pub mod fstab;
+pub mod inside;
 pub mod private;
 pub mod record;
 pub mod table;

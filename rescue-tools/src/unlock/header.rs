@@ -86,7 +86,11 @@ impl Header {
     }
 }
 
-fn parse(json: &[u8]) -> Result<Header> {
+/// Reads what `luksDump --dump-json-metadata` prints.
+///
+/// # Errors
+/// When it is not that JSON.
+pub fn parse(json: &[u8]) -> Result<Header> {
     let metadata: Metadata = serde_json::from_slice(json).context("reading cryptsetup's JSON")?;
     let mut slots: Vec<(u32, u64)> = metadata
         .keyslots

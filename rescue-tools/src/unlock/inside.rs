@@ -11,7 +11,8 @@ use crate::disk::volumes::{self, VolumeGroup};
 use crate::tool::Tool;
 
 /// There is no udevd here that would make the nodes (lvm.conf(5)).
-const NO_UDEV: &str = "activation { udev_sync=0 udev_rules=0 } devices { obtain_device_list_from_udev=0 }";
+pub const NO_UDEV: &str =
+    "activation { udev_sync=0 udev_rules=0 } devices { obtain_device_list_from_udev=0 }";
 /// What stands on what came up may have to come up as well; deeper than this nobody stacks.
 const DEPTH: usize = 4;
 

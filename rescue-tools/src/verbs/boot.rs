@@ -23,7 +23,8 @@ rescue boot: go on into the OS on a disk
 Usage: rescue boot [OPTIONS] [DEV]
 
 DEV has the root: a path, UUID=, LABEL=, PARTUUID= or PARTLABEL= with a
-value. Without it the only Linux that there is on a disk is taken. An
+value. A logical volume (/dev/GROUP/NAME) or RAID (/dev/md...) that it
+names is brought up. Without it the only Linux that there is on a disk is taken. An
 encrypted one has to be open: `rescue unlock` first.
 
 The root is checked as at every boot (e2fsck -p and its like) and mounted
@@ -42,6 +43,8 @@ takes the program kexec (profile \"full\") and a kernel that can stop its
 processors, which that of a Pi 4 cannot unless this image was started
 with nr_cpus=1. A passphrase that `rescue unlock` took in the last
 quarter of an hour is passed on in memory; an older one is asked for.
+What is loaded, the passphrase in it, stays so with --prepare until a boot,
+or `kexec --unload`.
 
 Options:
   --flags OPTIONS  options of the mount, such as subvol=@ for btrfs
@@ -80,6 +83,12 @@ struct Arguments {
 /// Boots it.
 pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let arguments = parse(arguments)?;
+    if arguments.kexec {
+        kexec::possible()?;
+    }
+    if let Some(word) = arguments.word.as_deref().filter(|_| !arguments.dry_run) {
+        root::bring_up(word);
+    }
     let inventory = Inventory::read()?;
     let root = root::find(&inventory, arguments.word.as_deref())?;
     let device = root.device.path.clone();
@@ -102,7 +111,9 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
         kexec::prepare(&inventory, &root, &arguments.wish, &arguments.kernel, arguments.pass_keys)?
     } else {
         let done = prepare::prepare(&inventory, &root, &arguments.wish)?;
+        // Whoever comes next needs none of them, and would start what is loaded at its first reboot (systemctl(1)).
         keyring::forget();
+        kexec::unload();
         done
     };
     say(&arguments, &device, &system, &done);
@@ -133,11 +144,12 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
         yes: false,
         json: false,
     };
+    let mut init = None;
     let mut parser = lexopt::Parser::from_args(arguments);
     while let Some(argument) = parser.next()? {
         match argument {
             Long("flags") => parsed.wish.flags = Some(parser.value()?.string()?),
-            Long("init") => parsed.wish.init = parser.value()?.string()?,
+            Long("init") => init = Some(parser.value()?.string()?),
             Long("no-fsck") => parsed.wish.check = false,
             Long("prepare") => parsed.prepare = true,
             Long("kexec") => parsed.kexec = true,
@@ -152,10 +164,17 @@ fn parse(arguments: Vec<OsString>) -> Result<Arguments> {
             _ => return Err(argument.unexpected().into()),
         }
     }
+    if init.is_some() && parsed.kexec {
+        return Err(Usage("--init goes without --kexec; --command-line has an init= for that".into()).into());
+    }
+    parsed.wish.init = init.unwrap_or(parsed.wish.init);
+    parsed.kernel.flags.clone_from(&parsed.wish.flags);
     if !parsed.wish.init.starts_with('/') {
         return Err(Usage(format!("--init {}: the path must be absolute", parsed.wish.init)).into());
     }
-    if !parsed.kexec && (parsed.kernel != kernel::Wish::default() || !parsed.pass_keys) {
+    let kernel = &parsed.kernel;
+    let named = [&kernel.kernel, &kernel.initramfs, &kernel.command_line].iter().any(|wish| wish.is_some());
+    if !parsed.kexec && (named || !parsed.pass_keys) {
         return Err(
             Usage("--kernel, --initramfs, --command-line and --no-keys go with --kexec".into()).into()
         );
@@ -170,7 +189,8 @@ fn say(arguments: &Arguments, device: &std::path::Path, system: &str, done: &[St
             json!({ "format": 1, "device": device, "system": system, "dry_run": arguments.dry_run, "done": done })
         );
     } else {
-        done.iter().for_each(|line| println!("{line}"));
+        // Some of it stands on the disk.
+        done.iter().for_each(|line| println!("{}", line.replace(char::is_control, "?")));
         if !arguments.prepare && !arguments.dry_run {
             println!(
                 "{} {system}",

@@ -65,7 +65,8 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let mut unmounted: Vec<PathBuf> = Vec::new();
     for folder in &folders {
         let places = if dry_run { detach::places(folder)? } else { detach::below(folder)? };
-        unmounted.extend(places);
+        // One below another was named twice.
+        unmounted.extend(places.into_iter().filter(|at| !unmounted.contains(at)).collect::<Vec<_>>());
     }
     let mut output = String::new();
     if json {

@@ -23,9 +23,11 @@ rescue unlock: open encrypted disks (LUKS)
 
 Usage: rescue unlock [OPTIONS] [DEV...]
 
-Without DEV it takes every LUKS device that is not open. One passphrase
-is tried on all of them; for those that stay closed it asks again. What
-stands inside, LVM, RAID or btrfs, comes up as well. Nothing is mounted.
+Without DEV it takes every LUKS device that is not open; where there is
+none at all it looks for 15 seconds, as a USB disk may be on its way.
+One passphrase is tried on all of them; for those that stay closed it
+asks again. What stands inside, LVM, RAID or btrfs, comes up as well.
+Nothing is mounted.
 
 The passphrase is asked for on the terminal, without echo:
   ssh -t root@pi rescue unlock
@@ -107,7 +109,7 @@ fn wanted(arguments: &Arguments) -> Result<Vec<Locked>> {
         if inventory.all().into_iter().any(open::is_luks) {
             return Err(refused("every LUKS device is open already"));
         }
-        if Instant::now() > end {
+        if Instant::now() > end || arguments.dry_run {
             return Err(refused("there is no LUKS device here"));
         }
         if !told {

@@ -3,11 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
+use crate::pid1::{mounts, supervisor};
 use crate::plan::{Goal, Hold};
 use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
 
@@ -98,6 +99,10 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         Goal::DiskBoot(boot) => destination(&boot.init, &boot.init_arguments),
         Goal::Rescue => bail!("this boot stays in the rescue"),
     };
+    // A person may have undone what the steps before did, while the boot was held.
+    let ready =
+        if message == Message::Kexec { supervisor::is_kernel_loaded() } else { mounts::is_mounted(ROOT) };
+    ensure!(ready, "what was prepared is not there any more");
     control::send(&message)?;
     std::thread::sleep(LIMIT);
     bail!("PID 1 did not hand over within {} s", LIMIT.as_secs())

@@ -6,12 +6,18 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 
 use crate::pid1::boot::Boot;
+use crate::pid1::supervisor;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let disk_boot = boot.disk_boot()?;
     let mut command = Command::new("/rescue");
-    command.args(["boot", "--prepare", "--init", &disk_boot.init]);
-    if disk_boot.kexec {
+    command.args(["boot", "--prepare"]);
+    if !disk_boot.kexec {
+        command.args(["--init", &disk_boot.init]);
+    } else if supervisor::is_kernel_loaded() {
+        // By this step, before this process was started again; the passphrase may be forgotten by now.
+        return Ok(());
+    } else {
         command.arg("--kexec");
     }
     if let Some(flags) = &disk_boot.flags {
