@@ -56,12 +56,26 @@ impl ToMake {
     }
 }
 
+/// The module makes a bond by itself when it is loaded (Documentation/networking/bonding.rst, `max_bonds`).
+const STRAY: &str = "bond0";
+
+async fn remove(handle: &Handle, name: &str) -> Result<()> {
+    let path = Path::new("/sys/class/net").join(name).join("ifindex");
+    let index = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let index = index.trim().parse().with_context(|| format!("reading {}", path.display()))?;
+    handle.link().del(index).execute().await.with_context(|| format!("removing {name}"))
+}
+
 async fn make_bond(handle: &Handle, bond: &Bond) -> Result<()> {
     if is_there(&bond.name) {
         // This child died and was started again.
         return Ok(());
     }
+    let stray_before = is_there(STRAY);
     load("bonding");
+    if !stray_before && is_there(STRAY) {
+        remove(handle, STRAY).await?;
+    }
     let options = &bond.options;
     let mut link = LinkBond::new(&bond.name).mode(BondMode::from(options.mode)).miimon(options.miimon);
     if let Some(delay) = options.updelay {
