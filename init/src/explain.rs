@@ -61,6 +61,9 @@ fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
         Goal::RamBoot(boot) => {
             writeln!(text, "goal: an OS in RAM")?;
             writeln!(text, "  image: {}, checked {}", boot.url, boot.trust.describe())?;
+            for mirror in &boot.mirrors {
+                writeln!(text, "  or from: {mirror}")?;
+            }
             match boot.overlay {
                 Some(size) => writeln!(text, "  overlay: up to {size}")?,
                 None => writeln!(text, "  overlay: all that image and floor leave")?,

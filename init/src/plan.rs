@@ -71,6 +71,8 @@ pub struct DiskBoot {
 pub struct RamBoot {
     /// The squashfs.
     pub url: Url,
+    /// Where else it is: further `root=live:`.
+    pub mirrors: Vec<Url>,
     /// How it is checked.
     pub trust: Trust,
     /// The most that the writable layer may hold; `None`: all that the image and the floor leave.
@@ -288,7 +290,7 @@ impl RootWords {
             return refuse(&format!("init={init}"), "the path must be absolute".into());
         }
         let word = format!("root={root}");
-        let Some(address) = root.strip_prefix("live:") else {
+        if !root.starts_with("live:") {
             if !root.is_empty() && !names_a_disk(root) {
                 let reason = "root= is live:URL, /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
                 return refuse(&word, reason.into());
@@ -302,21 +304,19 @@ impl RootWords {
                 init_arguments: line.init_arguments.clone(),
                 hold: self.hold,
             }));
-        };
+        }
         if self.kexec {
             return refuse("lifeboat.kexec", "an image in RAM is booted by this kernel".into());
         }
-        let url = match http_url(address) {
-            Ok(url) => url,
-            Err(reason) => return refuse(&word, reason),
-        };
         let trust = self.sha256.map_or(Trust::Signed, Trust::Sha256);
-        if trust == Trust::Signed && !url.path().ends_with(".squashfs") {
-            let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
-            return refuse(&word, reason.into());
-        }
+        let mut urls = match sources(line, &trust) {
+            Ok(urls) => urls.into_iter(),
+            Err((word, reason)) => return refuse(&word, reason),
+        };
+        let Some(url) = urls.next() else { return refuse(&word, "it names nothing".into()) };
         Goal::RamBoot(Box::new(RamBoot {
             url,
+            mirrors: urls.collect(),
             trust,
             overlay: self.overlay,
             floor: self.floor.unwrap_or(DEFAULT_FLOOR),
@@ -325,6 +325,28 @@ impl RootWords {
             hold: self.hold,
         }))
     }
+}
+
+/// The URLs of every `root=live:`, the first first: at least one where the last `root=` is of that form. An error has the
+/// word that is wrong.
+fn sources(line: &CommandLine, trust: &Trust) -> Result<Vec<Url>, (String, String)> {
+    let source = |root: &str| {
+        let address = root.strip_prefix("live:").ok_or("there is a root=live: as well; which one counts?")?;
+        let url = http_url(address)?;
+        if *trust == Trust::Signed && !url.path().ends_with(".squashfs") {
+            let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
+            return Err(reason.to_owned());
+        }
+        Ok(url)
+    };
+    let mut urls: Vec<Url> = Vec::new();
+    for root in line.all("root") {
+        let url = source(root).map_err(|reason| (format!("root={root}"), reason))?;
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+    Ok(urls)
 }
 
 /// Whether `root=` names a device of this machine (systemd's fstab-generator and the kernel know the same forms).
@@ -400,6 +422,19 @@ mod tests {
         assert_eq!(ram_boot.overlay, Some(Size::Percent(50)));
         assert_eq!((ram_boot.init.as_str(), ram_boot.hold), ("/bin/sh", Some(Hold::BeforeHandOver)));
         assert_eq!(ram_boot.init_arguments, ["-x"]);
+    }
+
+    #[test]
+    fn several_sources_are_mirrors() {
+        let several = plan(
+            "root=live:http://a/x.squashfs root=live:https://b/y.squashfs root=live:http://a/x.squashfs",
+        );
+        let Goal::RamBoot(boot) = several.goal else { panic!("{:?}", several.goal) };
+        assert_eq!((boot.url.as_str(), boot.mirrors.len()), ("http://a/x.squashfs", 1));
+        let mixed = plan("root=LABEL=x root=live:http://a/x.squashfs");
+        assert_eq!((mixed.goal, mixed.problems[0].word.as_str()), (Goal::Rescue, "root=LABEL=x"));
+        let bad = plan("root=live:ftp://a/x.squashfs root=live:http://a/x.squashfs");
+        assert_eq!(bad.problems[0].word, "root=live:ftp://a/x.squashfs");
     }
 
     #[test]

@@ -99,12 +99,12 @@ fn content(chunks: usize, tail: usize) -> Vec<u8> {
 fn image(url: &Url, content: &[u8]) -> Image {
     let hashes = content.chunks(CHUNK).map(|chunk| *blake3::hash(chunk).as_bytes()).collect();
     let (size, chunk_size) = (content.len() as u64, CHUNK as u64);
-    Image { url: url.clone(), size, chunk_size, hashes: Hashes::Chunks(hashes) }
+    Image { url: url.clone(), mirrors: Vec::new(), size, chunk_size, hashes: Hashes::Chunks(hashes) }
 }
 
 /// Fetches into a file of its own; gives the result, what was told, and the file's bytes.
 fn fetch(image: &Image, path: &std::path::Path) -> (anyhow::Result<()>, Told, Vec<u8>) {
-    let client = http::client(&image.url).unwrap();
+    let client = http::client([&image.url]).unwrap();
     let mut told = Told::default();
     let result = image.fetch(&client, path, &mut told);
     (result, told, std::fs::read(path).unwrap_or_default())
@@ -205,7 +205,40 @@ fn a_server_with_another_file_is_named() {
     let server = Server::start(content.clone(), |_, _| {});
     let mut wrong = image(&server.url, &content);
     wrong.size += 10;
-    let client = http::client(&server.url).unwrap();
+    let client = http::client([&server.url]).unwrap();
     let error = http::range(&client, &wrong.url, 0, 10, wrong.size).unwrap_err().to_string();
     assert!(error.contains("has the file changed"), "{error}");
+}
+
+#[test]
+fn a_mirror_takes_over_where_another_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content(20, 100);
+    // The first breaks off after five chunks and a bit, and then has nothing any more.
+    let first =
+        Server::start(content.clone(), |n, body| body.truncate(if n == 0 { 5 * CHUNK + 999 } else { 0 }));
+    let second = Server::start(content.clone(), |_, _| {});
+    let image = Image { mirrors: vec![second.url.clone()], ..image(&first.url, &content) };
+    let (result, told, bytes) = fetch(&image, &folder.path().join("image"));
+    result.unwrap();
+    assert!(bytes == content && told.troubles.len() == 1, "{:?}", told.troubles);
+    // Nothing twice.
+    assert_eq!(first.sent(), [(0, 5 * CHUNK + 999)]);
+    assert_eq!(second.sent(), [(5 * CHUNK + 999, content.len())]);
+}
+
+#[test]
+fn a_bad_chunk_is_asked_for_elsewhere_and_an_older_file_is_passed_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content(8, 0);
+    let bad = Server::start(content.clone(), |_, body| body.iter_mut().take(1).for_each(|byte| *byte ^= 1));
+    let good = Server::start(content.clone(), |_, _| {});
+    let flipped = Image { mirrors: vec![good.url.clone()], ..image(&bad.url, &content) };
+    fetch(&flipped, &folder.path().join("flipped")).0.unwrap();
+    assert_eq!(good.sent(), [(0, CHUNK)]);
+    let older = Server::start(content[..3 * CHUNK].to_vec(), |_, _| {});
+    let behind = Image { mirrors: vec![good.url.clone()], ..image(&older.url, &content) };
+    let (result, _, bytes) = fetch(&behind, &folder.path().join("older"));
+    result.unwrap();
+    assert!(bytes == content);
 }

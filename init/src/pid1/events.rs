@@ -46,7 +46,7 @@ impl Sender {
 }
 
 fn post(url: &Url, events: &Receiver<Event>) {
-    let client = match http::client(url) {
+    let client = match http::client([url]) {
         Ok(client) => client,
         Err(error) => return tracing::warn!("no events will be sent: {error:#}"),
     };

@@ -26,7 +26,7 @@ pub fn run(arguments: &[&str]) -> Result<()> {
             _ => bail!("usage: init get [--from BYTE] [--if-range VALIDATOR] URL"),
         }
     };
-    let mut request = http::client(&url)?.get(url.clone());
+    let mut request = http::client([&url])?.get(url.clone());
     if let Some(from) = from {
         request = request.header(RANGE, format!("bytes={from}-"));
     }

@@ -14,11 +14,11 @@ use url::Url;
 const SILENCE: Duration = Duration::from_secs(20);
 const CONNECT: Duration = Duration::from_secs(10);
 
-/// A client for this URL's scheme. Reading a bundle of a hundred CA certificates is left out where nothing needs it.
+/// A client for the schemes of these URLs. Reading a bundle of a hundred CA certificates is left out where nothing needs it.
 ///
 /// # Errors
 /// When https is wanted and the image has no CA certificates.
-pub fn client(url: &Url) -> Result<Client> {
+pub fn client<'a>(urls: impl IntoIterator<Item = &'a Url>) -> Result<Client> {
     let builder = Client::builder()
         .user_agent(concat!("lifeboat/", env!("CARGO_PKG_VERSION")))
         .connect_timeout(CONNECT)
@@ -28,7 +28,8 @@ pub fn client(url: &Url) -> Result<Client> {
         .pool_max_idle_per_host(1);
     // A second installation in this process fails and changes nothing.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let builder = if url.scheme() == "https" { builder } else { builder.tls_certs_only([]) };
+    let secure = urls.into_iter().any(|url| url.scheme() == "https");
+    let builder = if secure { builder } else { builder.tls_certs_only([]) };
     builder.build().context("making an HTTP client (are there CA certificates in the image?)")
 }
 

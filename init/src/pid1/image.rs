@@ -35,6 +35,8 @@ pub enum Hashes {
 pub struct Image {
     /// Where from.
     pub url: Url,
+    /// Where else the same bytes are.
+    pub mirrors: Vec<Url>,
     /// Bytes in all, at least 1.
     pub size: u64,
     /// Bytes in a chunk; the last one may be shorter.
@@ -56,7 +58,7 @@ const QUEUE: usize = 4;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LAST_WAIT: Duration = Duration::from_secs(30);
 /// How often a server may refuse before the manifest is asked for again: a file being replaced is there soon.
-const REFUSALS: u32 = 3;
+const REFUSALS: usize = 3;
 /// So many bad chunks in one round are no accident on the way: it is another file.
 const BAD_CHUNKS: usize = 8;
 
@@ -71,6 +73,15 @@ impl Image {
 
     fn length(&self, chunk: u64) -> usize {
         (self.start(chunk + 1) - self.start(chunk)) as usize
+    }
+
+    fn sources(&self) -> usize {
+        1 + self.mirrors.len()
+    }
+
+    /// The `n`th place to fetch from; behind the last comes the first.
+    fn source(&self, n: usize) -> &Url {
+        (n % self.sources()).checked_sub(1).and_then(|n| self.mirrors.get(n)).unwrap_or(&self.url)
     }
 
     /// Fetches what is missing into `path` until all is good.
@@ -91,10 +102,11 @@ impl Image {
                 tracing::warn!(
                     "fetching chunk {} of {} again: its hash was wrong",
                     chunks.join(", "),
-                    self.url
+                    self.source(round)
                 );
             }
-            (checker, missing) = self.round(client, &file, checker, &missing, listener)?;
+            // What was wrong from one place may be right from another.
+            (checker, missing) = self.round(client, &file, checker, &missing, round, listener)?;
         }
         if let Some(chunk) = missing.first() {
             bail!(
@@ -164,6 +176,7 @@ impl Image {
         file: &File,
         checker: Checker<'a>,
         missing: &[u64],
+        source: usize,
         listener: &mut impl Listener,
     ) -> Result<(Checker<'a>, Vec<u64>)> {
         let missing_bytes: u64 = missing.iter().map(|chunk| self.length(*chunk) as u64).sum();
@@ -173,7 +186,7 @@ impl Image {
         std::thread::scope(|scope| {
             let checked = scope.spawn(|| check_and_store(checker, file, to_check, &emptied, &good));
             let meter = Meter::new(good.load(Ordering::Relaxed), self.size);
-            let mut fetcher = Fetcher { image: self, client, filled, to_fill, meter, good: &good };
+            let mut fetcher = Fetcher { image: self, client, source, filled, to_fill, meter, good: &good };
             let fetched = fetcher.runs(missing, listener);
             // The checker ends when its sender is gone.
             drop(fetcher);
@@ -261,6 +274,8 @@ enum Stop {
 struct Fetcher<'a> {
     image: &'a Image,
     client: &'a Client,
+    /// Which of the image's sources is asked.
+    source: usize,
     filled: SyncSender<Filled>,
     to_fill: Receiver<Vec<u8>>,
     meter: Meter,
@@ -280,12 +295,14 @@ impl Fetcher<'_> {
     }
 
     /// Fetches the chunks `first..end`. What a broken connection brought is kept, and the next request begins behind it.
-    /// A server that refuses the bytes several times over has another file: that ends the try.
+    /// Each trouble leads to the next source; after all of them there is a pause. Sources that refuse the bytes several times
+    /// over have another file: that ends the try.
     fn run(&mut self, first: u64, end: u64, listener: &mut impl Listener) -> Result<()> {
         let mut chunk = first;
         let mut bytes = Vec::new();
         let mut wait = FIRST_WAIT;
-        let mut refusals = 0;
+        let (mut refusals, mut failures) = (0, 0);
+        let sources = self.image.sources();
         while chunk < end {
             let before = (chunk, bytes.len());
             let error = match self.request(&mut chunk, &mut bytes, end, listener) {
@@ -293,7 +310,7 @@ impl Fetcher<'_> {
                 Err(Stop::Checker) => bail!("the checking thread ended"),
                 Err(Stop::Refused(error)) => {
                     refusals += 1;
-                    if refusals == REFUSALS {
+                    if refusals == REFUSALS * sources {
                         return Err(error.into());
                     }
                     error.into()
@@ -301,7 +318,14 @@ impl Fetcher<'_> {
                 Err(Stop::Broken(error)) => error,
             };
             if before != (chunk, bytes.len()) {
-                (wait, refusals) = (FIRST_WAIT, 0);
+                (wait, refusals, failures) = (FIRST_WAIT, 0, 0);
+            }
+            self.source += 1;
+            failures += 1;
+            if failures % sources != 0 {
+                listener.trouble(&error, Duration::ZERO);
+                tracing::info!("going on with {}", self.image.source(self.source));
+                continue;
             }
             listener.trouble(&error, wait);
             std::thread::sleep(wait);
@@ -319,8 +343,9 @@ impl Fetcher<'_> {
         listener: &mut impl Listener,
     ) -> Result<(), Stop> {
         let image = self.image;
+        let url = image.source(self.source);
         let start = image.start(*chunk) + bytes.len() as u64;
-        let range = http::range(self.client, &image.url, start, image.start(end), image.size);
+        let range = http::range(self.client, url, start, image.start(end), image.size);
         let mut response = range.map_err(|error| match error {
             RangeError::Trouble(..) => Stop::Broken(error.into()),
             RangeError::Refused(..) => Stop::Refused(error),
@@ -335,7 +360,7 @@ impl Fetcher<'_> {
             });
             bytes.truncate(at);
             let place = image.start(*chunk) + at as u64;
-            let context = || format!("reading {} at {}", image.url, human(place));
+            let context = || format!("reading {url} at {}", human(place));
             read.with_context(context).map_err(Stop::Broken)?;
             let next = self.to_fill.try_recv().unwrap_or_default();
             let full = Filled { chunk: *chunk, bytes: std::mem::replace(bytes, next) };

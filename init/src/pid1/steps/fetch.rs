@@ -21,7 +21,7 @@ pub(crate) const IMAGE_PATH: &str = "/run/lifeboat/image/root.squashfs";
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let image = boot.image.clone().context("there is no manifest yet")?;
     mount_image_dir(image.size)?;
-    let client = http::client(&image.url)?;
+    let client = http::client(image.mirrors.iter().chain([&image.url]))?;
     let before = image.present(Path::new(IMAGE_PATH));
     let began = Instant::now();
     image.fetch(&client, Path::new(IMAGE_PATH), &mut Voice(&mut boot.announcer))?;

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use minisign_verify::PublicKey;
+use reqwest::blocking::Client;
 use url::Url;
 
 use crate::config::KEYS_DIR;
@@ -21,43 +22,52 @@ const PIECE: u64 = 1 << 20;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
-    let client = http::client(&ram_boot.url)?;
-    let url = ram_boot.url;
-    match ram_boot.trust {
-        Trust::Sha256(hash) => {
-            let size = http::size(&client, &url)?;
-            tracing::info!("image {url}: {}", crate::size::human(size));
-            boot.image = Some(Image { url, size, chunk_size: PIECE, hashes: Hashes::Whole(hash) });
-        }
-        Trust::Signed => {
-            let json_url = sibling(&url, ".json")?;
-            let signature_url = sibling(&url, ".json.minisig")?;
-            let json = http::small_file(&client, &json_url, MANIFEST_LIMIT)?;
-            let signature = http::small_file(&client, &signature_url, SIGNATURE_LIMIT)?;
-            let signature =
-                String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
-            let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
-                .with_context(|| format!("checking {json_url}"))?;
-            refuse_older(Path::new(NEWEST_PATH), &manifest)?;
-            tracing::info!(
-                "image {} {} (serial {}): {}, signature good",
-                manifest.name,
-                manifest.version,
-                manifest.serial,
-                crate::size::human(manifest.size)
-            );
-            if !manifest.kernel_releases.contains(&boot.machine.kernel) {
-                tracing::info!("it has no modules for the running kernel {}", boot.machine.kernel);
+    let sources: Vec<Url> = [&ram_boot.url].into_iter().chain(&ram_boot.mirrors).cloned().collect();
+    let client = http::client(&sources)?;
+    let mut failures = Vec::new();
+    for (n, url) in sources.iter().enumerate() {
+        match learn(&client, url, &ram_boot.trust, &boot.machine.kernel) {
+            Ok(image) => {
+                let others = sources.iter().enumerate().filter(|(other, _)| *other != n);
+                let mirrors = others.map(|(_, url)| url.clone()).collect();
+                boot.image = Some(Image { mirrors, ..image });
+                return Ok(());
             }
-            boot.image = Some(Image {
-                url,
-                size: manifest.size,
-                chunk_size: manifest.chunk_size,
-                hashes: Hashes::Chunks(manifest.chunks),
-            });
+            Err(error) if sources.len() == 1 => return Err(error),
+            Err(error) => failures.push(format!("{error:#}")),
         }
     }
-    Ok(())
+    bail!("none of {} sources: {}", sources.len(), failures.join("; "))
+}
+
+/// What the image at this place is.
+fn learn(client: &Client, url: &Url, trust: &Trust, kernel: &String) -> Result<Image> {
+    let (url, mirrors) = (url.clone(), Vec::new());
+    if let Trust::Sha256(hash) = trust {
+        let size = http::size(client, &url)?;
+        tracing::info!("image {url}: {}", crate::size::human(size));
+        return Ok(Image { url, mirrors, size, chunk_size: PIECE, hashes: Hashes::Whole(*hash) });
+    }
+    let json_url = sibling(&url, ".json")?;
+    let signature_url = sibling(&url, ".json.minisig")?;
+    let json = http::small_file(client, &json_url, MANIFEST_LIMIT)?;
+    let signature = http::small_file(client, &signature_url, SIGNATURE_LIMIT)?;
+    let signature = String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
+    let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
+        .with_context(|| format!("checking {json_url}"))?;
+    refuse_older(Path::new(NEWEST_PATH), &manifest)?;
+    tracing::info!(
+        "image {} {} (serial {}): {}, signature good",
+        manifest.name,
+        manifest.version,
+        manifest.serial,
+        crate::size::human(manifest.size)
+    );
+    if !manifest.kernel_releases.contains(kernel) {
+        tracing::info!("it has no modules for the running kernel {kernel}");
+    }
+    let (size, chunk_size) = (manifest.size, manifest.chunk_size);
+    Ok(Image { url, mirrors, size, chunk_size, hashes: Hashes::Chunks(manifest.chunks) })
 }
 
 /// Within a boot no image is older than one of the same name that was seen before (invariant 5).
