@@ -268,3 +268,28 @@ fn an_interface_has_the_name_the_addresses_and_the_routes_of_the_command_line() 
     }
     panic!("{}", routes());
 }
+
+#[test]
+fn routes_and_search_domains_come_from_the_server() {
+    let mut site = Site::new("");
+    site.start_dnsmasq(&[
+        "--dhcp-option=option:router,192.0.2.254",
+        "--dhcp-option=121,10.0.0.0/8,192.0.2.9,0.0.0.0/0,192.0.2.8",
+        "--dhcp-option=option:domain-name,own.example",
+        "--dhcp-option=option:domain-search,a.example,b.a.example",
+    ]);
+    site.start_network();
+    site.wait(|status| status.interfaces.iter().any(|one| one.gateway.as_deref() == Some("192.0.2.8")));
+    for _ in 0..50 {
+        let routes = site.output("ip route");
+        let resolv_conf = std::fs::read_to_string(site.path("etc/resolv.conf")).unwrap();
+        if routes.contains("10.0.0.0/8 via 192.0.2.9 dev eth0")
+            && resolv_conf.starts_with("search own.example a.example b.a.example\n")
+        {
+            assert!(!routes.contains("192.0.2.254"), "{routes}");
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    panic!("{}", site.output("ip route"));
+}

@@ -6,6 +6,8 @@ use std::time::Duration;
 use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
 use dhcproto::{Decodable, Decoder, Encodable, Encoder};
 
+use super::options::{self, Route};
+
 /// What a server grants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
@@ -15,10 +17,12 @@ pub struct Lease {
     pub prefix: u8,
     /// The default gateway.
     pub gateway: Option<Ipv4Addr>,
+    /// Further routes.
+    pub routes: Vec<Route>,
     /// Name servers, at most three: resolv.conf(5) takes no more.
     pub nameservers: Vec<Ipv4Addr>,
-    /// Search domain.
-    pub domain: Option<String>,
+    /// Search domains; the first is our own.
+    pub domains: Vec<String>,
     /// The host name the server wants us to have.
     pub hostname: Option<String>,
     /// Who granted it.
@@ -53,6 +57,9 @@ pub struct Transaction {
     pub seconds: u16,
 }
 
+/// Options that [`options`] reads (RFC 3442, RFC 3397).
+const CLASSLESS_ROUTES: u8 = 121;
+const DOMAIN_SEARCH: u8 = 119;
 /// No lease is taken to be shorter, whatever a server says: it would be renewed without pause.
 const SHORTEST: u64 = 30;
 /// RFC 2131 section 4.4.1 leaves the limit open; Linux counts lifetimes in 32 bits, of which this is half a century.
@@ -123,10 +130,13 @@ impl Transaction {
         options.insert(DhcpOption::MessageType(kind));
         options.insert(DhcpOption::ParameterRequestList(vec![
             OptionCode::SubnetMask,
+            // Before the router, as RFC 3442 asks.
+            OptionCode::ClasslessStaticRoute,
             OptionCode::Router,
             OptionCode::DomainNameServer,
             OptionCode::Hostname,
             OptionCode::DomainName,
+            OptionCode::DomainSearch,
             OptionCode::AddressLeaseTime,
             OptionCode::Renewal,
             OptionCode::Rebinding,
@@ -143,14 +153,15 @@ impl Transaction {
 
     /// Reads a packet; `None`: not an answer to this transaction, or not one that can be used.
     pub fn read(&self, packet: &[u8]) -> Option<Answer> {
-        let packet = self.only_what_we_read(packet)?;
-        let message = Message::decode(&mut Decoder::new(&packet)).ok()?;
+        let known = self.only_what_we_read(packet)?;
+        let message = Message::decode(&mut Decoder::new(&known)).ok()?;
+        let lists = packet.get(240..)?;
         let Some(DhcpOption::MessageType(kind)) = message.opts().get(OptionCode::MessageType) else {
             return None;
         };
         match kind {
-            MessageType::Offer => lease(&message).map(Answer::Offer),
-            MessageType::Ack => lease(&message).map(Answer::Ack),
+            MessageType::Offer => lease(&message, lists).map(Answer::Offer),
+            MessageType::Ack => lease(&message, lists).map(Answer::Ack),
             MessageType::Nak => Some(Answer::Nak),
             _ => None,
         }
@@ -168,17 +179,18 @@ fn fits(code: u8, length: usize) -> bool {
     }
 }
 
-fn lease(message: &Message) -> Option<Lease> {
+/// `lists`: the options as they came, for those that we read by ourselves.
+fn lease(message: &Message, lists: &[u8]) -> Option<Lease> {
     let address = message.yiaddr();
     if address.is_unspecified() || address.is_broadcast() || address.is_multicast() || address.is_loopback() {
         return None;
     }
-    let options = message.opts();
-    let server = match options.get(OptionCode::ServerIdentifier) {
+    let opts = message.opts();
+    let server = match opts.get(OptionCode::ServerIdentifier) {
         Some(DhcpOption::ServerIdentifier(server)) => *server,
         _ => return None,
     };
-    let prefix = match options.get(OptionCode::SubnetMask) {
+    let prefix = match opts.get(OptionCode::SubnetMask) {
         Some(DhcpOption::SubnetMask(mask)) => prefix(*mask)?,
         // RFC 950's classes: a server that gives no mask means them.
         _ => match address.octets()[0] {
@@ -187,7 +199,7 @@ fn lease(message: &Message) -> Option<Lease> {
             _ => 24,
         },
     };
-    let seconds = |code| match options.get(code) {
+    let seconds = |code| match opts.get(code) {
         Some(DhcpOption::AddressLeaseTime(s) | DhcpOption::Renewal(s) | DhcpOption::Rebinding(s)) => {
             Some(u64::from(*s))
         }
@@ -196,28 +208,46 @@ fn lease(message: &Message) -> Option<Lease> {
     let lifetime = seconds(OptionCode::AddressLeaseTime).unwrap_or(3600).clamp(SHORTEST, LONGEST);
     let rebind = seconds(OptionCode::Rebinding).filter(|t2| *t2 < lifetime).unwrap_or(lifetime / 8 * 7);
     let renew = seconds(OptionCode::Renewal).filter(|t1| *t1 < rebind).unwrap_or(lifetime / 2);
-    let addresses = |code| match options.get(code) {
+    let addresses = |code| match opts.get(code) {
         Some(DhcpOption::Router(list) | DhcpOption::DomainNameServer(list)) => list.as_slice(),
         _ => &[],
     };
-    let name = |code| match options.get(code) {
+    let name = |code| match opts.get(code) {
         Some(DhcpOption::Hostname(name) | DhcpOption::DomainName(name)) => {
             crate::ip::host_name(name.trim_end_matches(['\0', '.'])).ok()
         }
         _ => None,
     };
+    let router = addresses(OptionCode::Router).iter().copied().find(|gateway| !gateway.is_unspecified());
+    let (gateway, routes) = ways(router, lists);
+    let mut domains: Vec<String> = name(OptionCode::DomainName).into_iter().collect();
+    domains.extend(options::domains(&options::joined(lists, DOMAIN_SEARCH)));
+    domains.dedup();
     Some(Lease {
         address,
         prefix,
-        gateway: addresses(OptionCode::Router).iter().copied().find(|gateway| !gateway.is_unspecified()),
+        gateway,
+        routes,
         nameservers: addresses(OptionCode::DomainNameServer).iter().copied().take(3).collect(),
-        domain: name(OptionCode::DomainName),
+        domains,
         hostname: name(OptionCode::Hostname),
         server,
         lifetime: Duration::from_secs(lifetime),
         renew_after: Duration::from_secs(renew.max(SHORTEST / 2)),
         rebind_after: Duration::from_secs(rebind),
     })
+}
+
+/// The default gateway and the further routes. RFC 3442: where routes are given, the router option does not count.
+fn ways(router: Option<Ipv4Addr>, lists: &[u8]) -> (Option<Ipv4Addr>, Vec<Route>) {
+    match options::routes(&options::joined(lists, CLASSLESS_ROUTES)) {
+        Some(routes) if !routes.is_empty() => {
+            let is_default = |route: &Route| route.prefix == 0 && !route.gateway.is_unspecified();
+            let default = routes.iter().find(|route| is_default(route)).map(|route| route.gateway);
+            (default, routes.into_iter().filter(|route| route.prefix > 0).collect())
+        }
+        _ => (router, Vec::new()),
+    }
 }
 
 fn prefix(mask: Ipv4Addr) -> Option<u8> {
@@ -264,7 +294,7 @@ mod tests {
         assert_eq!((lease.address, lease.prefix), (Ipv4Addr::new(192, 0, 2, 7), 24));
         assert_eq!(lease.gateway, Some(Ipv4Addr::new(192, 0, 2, 254)));
         assert_eq!(lease.nameservers.len(), 3);
-        assert_eq!((lease.hostname.as_deref(), lease.domain), (Some("cm4"), None));
+        assert_eq!((lease.hostname.as_deref(), lease.domains.len()), (Some("cm4"), 0));
         assert_eq!((lease.renew_after.as_secs(), lease.rebind_after.as_secs()), (300, 525));
     }
 
@@ -290,6 +320,24 @@ mod tests {
         // A time zone that is no text, a client FQDN without its flags, a status code cut short.
         packet.extend([100, 2, 0xff, 0xfe, 81, 1, 0, 152, 1, 7, 255]);
         assert!(matches!(US.read(&packet), Some(Answer::Offer(_))));
+    }
+
+    #[test]
+    fn routes_and_search_domains_come_beside() {
+        let with = |more: &[u8]| {
+            let mut packet = reply(MessageType::Ack, full());
+            assert_eq!(packet.pop(), Some(255));
+            packet.extend(more);
+            packet.push(255);
+            let Some(Answer::Ack(lease)) = US.read(&packet) else { panic!("{more:?}") };
+            lease
+        };
+        let lease = with(&[121, 11, 0, 192, 0, 2, 9, 8, 10, 192, 0, 2, 8, 119, 4, 2, b'a', b'b', 0]);
+        assert_eq!((lease.gateway, lease.routes.len()), (Some(Ipv4Addr::new(192, 0, 2, 9)), 1));
+        assert_eq!(lease.domains, ["ab"]);
+        // One route is cut short: the router counts.
+        let cut = with(&[121, 10, 0, 192, 0, 2, 9, 8, 10, 192, 0, 2]);
+        assert_eq!((cut.gateway, cut.routes.len()), (Some(Ipv4Addr::new(192, 0, 2, 254)), 0));
     }
 
     #[test]

@@ -1,13 +1,14 @@
 //! The child `network`: brings every wired interface up and keeps it up, each for itself: a cable that is plugged in
 //! later, a lease that runs out, an interface that appears. It writes down what there is in `/run/lifeboat/network.json`
-//! and `/etc/resolv.conf`, and never ends. [`links`] makes bonds and VLANs, [`rdnss`] hears which name servers routers
+//! and `/etc/resolv.conf`, and never ends. [`addresses`] tells the kernel of addresses and routes, [`links`] makes bonds and VLANs, [`rdnss`] hears which name servers routers
 //! announce.
 
+mod addresses;
 mod links;
 mod rdnss;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -17,7 +18,7 @@ use rtnetlink::packet_core::NetlinkPayload;
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage, AddressScope};
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkLayerType, LinkMessage};
-use rtnetlink::{Handle, LinkUnspec, MulticastGroup, RouteMessageBuilder};
+use rtnetlink::{Handle, LinkUnspec, MulticastGroup};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
@@ -277,27 +278,6 @@ impl Network {
         self.interfaces.iter().find(|(_, one)| one.status.name == name).map(|(index, _)| *index)
     }
 
-    /// The routes of `rd.route=` that go by this interface, or by one that they do not name and this one reaches.
-    async fn add_routes(&self, index: u32, name: &str) {
-        for route in &self.plan.network.routes {
-            let ours = match &route.device {
-                Some(device) => device == name,
-                None => self.interfaces.get(&index).is_some_and(|one| reaches(&one.method, route.gateway)),
-            };
-            if !ours {
-                continue;
-            }
-            let message = RouteMessageBuilder::<IpAddr>::new()
-                .destination_prefix(route.network, route.prefix)
-                .and_then(|message| message.gateway(route.gateway));
-            let Ok(message) = message else { continue };
-            let message = message.output_interface(index).priority(METRIC + index).onlink().build();
-            if let Err(error) = self.handle.route().add(message).replace().execute().await {
-                tracing::error!("{name}: adding the route to {}/{}: {error}", route.network, route.prefix);
-            }
-        }
-    }
-
     fn take_announced(&mut self, announced: Announced) {
         let Some(interface) = self.interfaces.get_mut(&announced.index) else { return };
         let until = Instant::now() + announced.lifetime.min(LONGEST_ANNOUNCED);
@@ -375,54 +355,13 @@ impl Network {
                 let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
                 let gateway = lease.gateway.map(IpAddr::V4);
                 self.configure(index, &name, lease.address.into(), lease.prefix, gateway, lifetime).await;
+                for route in &lease.routes {
+                    let gateway =
+                        Some(route.gateway).filter(|gateway| !gateway.is_unspecified()).map(IpAddr::V4);
+                    self.add_route(index, &name, route.network.into(), route.prefix, gateway).await;
+                }
                 self.take_hostname();
             }
-        }
-    }
-
-    /// Address and default route. What the kernel refuses is logged: the interface may still be of use.
-    async fn configure(
-        &mut self,
-        index: u32,
-        name: &str,
-        address: IpAddr,
-        prefix: u8,
-        gateway: Option<IpAddr>,
-        lifetime: Option<u32>,
-    ) {
-        let mut request = self.handle.address().add(index, address, prefix).replace();
-        if let Some(seconds) = lifetime {
-            let mut times = rtnetlink::packet_route::address::CacheInfo::default();
-            (times.ifa_valid, times.ifa_preferred) = (seconds, seconds);
-            request.message_mut().attributes.push(AddressAttribute::CacheInfo(times));
-        }
-        if let Err(error) = request.execute().await {
-            return tracing::error!("{name}: adding the address {address}/{prefix}: {error}");
-        }
-        let Some(gateway) = gateway else { return };
-        let everything: IpAddr =
-            if gateway.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
-        let default = RouteMessageBuilder::<IpAddr>::new().destination_prefix(everything, 0);
-        let Ok(default) = default.and_then(|default| default.gateway(gateway)) else { return };
-        let default = default.output_interface(index).priority(METRIC + index).onlink().build();
-        match self.handle.route().add(default).replace().execute().await {
-            Ok(()) => {
-                if let Some(interface) = self.interfaces.get_mut(&index) {
-                    interface.status.gateway = Some(gateway.to_string());
-                }
-            }
-            Err(error) => tracing::error!("{name}: adding the default route by {gateway}: {error}"),
-        }
-    }
-
-    async fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) {
-        let mut message = AddressMessage::default();
-        message.header.family = rtnetlink::packet_route::AddressFamily::Inet;
-        message.header.index = index;
-        message.header.prefix_len = prefix;
-        message.attributes.push(AddressAttribute::Local(IpAddr::V4(address)));
-        if let Err(error) = self.handle.address().del(message).execute().await {
-            tracing::warn!("removing the address {address}/{prefix}: {error}");
         }
     }
 
@@ -462,9 +401,16 @@ impl Network {
         if self.written.as_ref() == Some(&status) {
             return;
         }
-        let mut resolv_conf: String = leases()
-            .find_map(|lease| lease.domain.as_ref())
-            .map_or_else(String::new, |domain| format!("search {domain}\n"));
+        let mut domains: Vec<&str> = Vec::new();
+        for domain in leases().flat_map(|lease| &lease.domains) {
+            if !domains.contains(&domain.as_str()) {
+                domains.push(domain);
+            }
+        }
+        let mut resolv_conf = match domains.as_slice() {
+            [] => String::new(),
+            domains => format!("search {}\n", domains.join(" ")),
+        };
         for server in &status.nameservers {
             resolv_conf += &format!("nameserver {server}\n");
         }
@@ -504,19 +450,4 @@ fn mac_of(link: &LinkMessage) -> Option<Mac> {
         LinkAttribute::Address(bytes) => bytes.as_slice().try_into().ok().map(Mac),
         _ => None,
     })
-}
-
-/// Whether a gateway is on the network of a fixed address.
-fn reaches(method: &Method, gateway: IpAddr) -> bool {
-    match (gateway, &method.v4, &method.v6) {
-        (IpAddr::V4(gateway), V4::Static { address, prefix, .. }, _) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
-            gateway.to_bits() & mask == address.to_bits() & mask
-        }
-        (IpAddr::V6(gateway), _, V6::Static { address, prefix, .. }) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(*prefix)).unwrap_or(0);
-            gateway.to_bits() & mask == address.to_bits() & mask
-        }
-        _ => false,
-    }
 }

@@ -1,0 +1,150 @@
+//! Options that are lists of their own making: routes (RFC 3442) and search domains (RFC 3397). One option may come in several
+//! parts (RFC 3396). What does not keep to its format is none.
+
+use std::net::Ipv4Addr;
+
+use crate::ip::host_name;
+
+/// No network has more; a packet has room for twice as many.
+const ROUTES: usize = 64;
+/// resolv.conf(5) of older systems took six.
+const DOMAINS: usize = 6;
+
+/// A route that a server gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// The network; 0.0.0.0 with the prefix 0 is everything.
+    pub network: Ipv4Addr,
+    /// The length of its prefix, 0 to 32.
+    pub prefix: u8,
+    /// The next hop; 0.0.0.0: it is on the link.
+    pub gateway: Ipv4Addr,
+}
+
+/// All parts of the option `code`, one behind the other; `options` is what stands behind the cookie.
+pub fn joined(mut options: &[u8], code: u8) -> Vec<u8> {
+    let mut value = Vec::new();
+    while let [kind, rest @ ..] = options {
+        options = rest;
+        match kind {
+            0 => continue,
+            255 => break,
+            _ => {}
+        }
+        let Some((length, rest)) = rest.split_first() else { break };
+        let Some((part, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
+        options = rest;
+        if *kind == code {
+            value.extend(part);
+        }
+    }
+    value
+}
+
+/// Option 121: the prefix's length, as many bytes of the network as it takes, the gateway.
+pub fn routes(mut value: &[u8]) -> Option<Vec<Route>> {
+    let mut routes = Vec::new();
+    while let Some((prefix, rest)) = value.split_first() {
+        let bytes = usize::from(prefix.div_ceil(8));
+        let (significant, rest) = rest.split_at_checked(bytes).filter(|_| *prefix <= 32)?;
+        let (gateway, rest) = rest.split_at_checked(4)?;
+        let mut network = [0; 4];
+        network.get_mut(..bytes)?.copy_from_slice(significant);
+        let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
+        let network = Ipv4Addr::from_bits(u32::from_be_bytes(network) & mask);
+        let gateway = Ipv4Addr::from(<[u8; 4]>::try_from(gateway).ok()?);
+        if routes.len() < ROUTES && !gateway.is_multicast() && !gateway.is_broadcast() {
+            routes.push(Route { network, prefix: *prefix, gateway });
+        }
+        value = rest;
+    }
+    Some(routes)
+}
+
+/// Option 119: names as DNS writes them (RFC 1035, section 4.1.4), where the end of one may stand in another before it.
+pub fn domains(value: &[u8]) -> Vec<String> {
+    let (mut domains, mut at) = (Vec::new(), 0);
+    while at < value.len() && domains.len() < DOMAINS {
+        let Some((name, end)) = domain(value, at) else { break };
+        // What is no host's name does not belong into resolv.conf.
+        domains.extend(host_name(&name).ok());
+        at = end;
+    }
+    domains
+}
+
+/// The name that begins at `start`, and where what stands behind it begins.
+fn domain(value: &[u8], start: usize) -> Option<(String, usize)> {
+    let (mut labels, mut at, mut end) = (Vec::new(), start, None);
+    loop {
+        match *value.get(at)? {
+            0 => return Some((labels.join("."), end.unwrap_or(at + 1))),
+            // A pointer leads back, always: so that it ends.
+            high @ 0xc0.. => {
+                let target = usize::from(high & 0x3f) << 8 | usize::from(*value.get(at + 1)?);
+                end = end.or(Some(at + 2));
+                at = Some(target).filter(|target| *target < at)?;
+            }
+            length @ 1..64 => {
+                let label = value.get(at + 1..at + 1 + usize::from(length))?;
+                labels.push(std::str::from_utf8(label).ok()?.to_owned());
+                at += 1 + usize::from(length);
+            }
+            _ => return None,
+        }
+        if labels.len() > 32 {
+            return None;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn routes_have_as_many_bytes_as_their_prefix_takes() {
+        let value = [0, 192, 0, 2, 254, 8, 10, 192, 0, 2, 9, 25, 198, 51, 100, 255, 0, 0, 0, 0];
+        let route = |network: [u8; 4], prefix, gateway: [u8; 4]| Route {
+            network: network.into(),
+            prefix,
+            gateway: gateway.into(),
+        };
+        let wanted = [
+            route([0; 4], 0, [192, 0, 2, 254]),
+            route([10, 0, 0, 0], 8, [192, 0, 2, 9]),
+            route([198, 51, 100, 128], 25, [0; 4]),
+        ];
+        assert_eq!(routes(&value).unwrap(), wanted);
+        for bad in [&value[..4], &[33, 1, 2, 3, 4, 5, 1, 2, 3, 4], &[8]] {
+            assert_eq!(routes(bad), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_may_end_in_one_another() {
+        let value = b"\x03eng\x05apple\x03com\x00\x09marketing\xc0\x04\x04bad_\x00";
+        assert_eq!(domains(value), ["eng.apple.com", "marketing.apple.com"]);
+        // A pointer to itself, one ahead, and a label that is cut.
+        for bad in [&b"\xc0\x00"[..], b"\x01a\xc0\x09\x00", b"\x05ab"] {
+            assert_eq!(domains(bad), [""; 0], "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parts_are_put_together() {
+        assert_eq!(joined(&[0, 119, 2, 1, 2, 3, 1, 9, 119, 1, 3, 255, 119, 1, 4], 119), [1, 2, 3]);
+        assert!(joined(&[119, 9, 1], 119).is_empty());
+    }
+
+    proptest! {
+        #[test]
+        fn no_value_panics(value in proptest::collection::vec(any::<u8>(), 0..120)) {
+            routes(&value);
+            domains(&value);
+            joined(&value, 119);
+        }
+    }
+}
