@@ -242,3 +242,23 @@ fn a_bad_chunk_is_asked_for_elsewhere_and_an_older_file_is_passed_over() {
     result.unwrap();
     assert!(bytes == content);
 }
+
+#[test]
+fn a_web_page_is_no_image() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/x.squashfs", listener.local_addr().unwrap())).unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&stream).lines();
+            while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+            let page = "HTTP/1.1 200 OK\r\nContent-Type: Text/HTML; charset=utf-8\r\nContent-Length: 6\r\n\r\n<html>";
+            let _ = (&stream).write_all(page.as_bytes());
+        }
+    });
+    let client = http::client([&url]).unwrap();
+    let small = http::small_file(&client, &url, 100).unwrap_err().to_string();
+    let range = http::range(&client, &url, 0, 6, 6).unwrap_err().to_string();
+    for error in [small, range] {
+        assert!(error.contains("captive portal") && error.contains("/x.squashfs"), "{error}");
+    }
+}

@@ -40,6 +40,7 @@ pub fn client<'a>(urls: impl IntoIterator<Item = &'a Url>) -> Result<Client> {
 pub fn small_file(client: &Client, url: &Url, limit: usize) -> Result<Vec<u8>> {
     let response = client.get(url.clone()).send().with_context(|| format!("fetching {url}"))?;
     ensure!(response.status() == StatusCode::OK, "fetching {url}: the server says {}", response.status());
+    ensure!(!is_page(&response), "fetching {url}: {PAGE}");
     let mut bytes = Vec::new();
     response.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {url}"))?;
     ensure!(bytes.len() <= limit, "{url} has more than {limit} bytes");
@@ -56,6 +57,15 @@ pub fn size(client: &Client, url: &Url) -> Result<u64> {
     let length = response.headers().get(reqwest::header::CONTENT_LENGTH);
     let size: Option<u64> = length.and_then(|value| value.to_str().ok()?.parse().ok());
     size.filter(|size| *size > 0).with_context(|| format!("{url}: the server does not say how long it is"))
+}
+
+/// What a network that wants a login first answers, whatever is asked for.
+const PAGE: &str = "a web page came instead: is there a captive portal, or a proxy that wants a login?";
+
+/// Nothing that we fetch is one.
+fn is_page(response: &Response) -> bool {
+    let kind = response.headers().get(reqwest::header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    kind.is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/html"))
 }
 
 /// Why a range was not given.
@@ -78,6 +88,9 @@ pub fn range(client: &Client, url: &Url, start: u64, end: u64, total: u64) -> Re
     let sent = client.get(url.clone()).header(RANGE, asked).send();
     let response = sent.map_err(|error| RangeError::Trouble(url.clone(), causes(&error)))?;
     let refuse = |why: String| Err(RangeError::Refused(url.clone(), why));
+    if response.status().is_success() && is_page(&response) {
+        return refuse(PAGE.into());
+    }
     match response.status() {
         StatusCode::PARTIAL_CONTENT => {
             let given =
