@@ -7,6 +7,7 @@ use rtnetlink::packet_route::address::{AddressAttribute, AddressMessage};
 
 use super::{METRIC, Network};
 use crate::network::{Method, V4, V6};
+use crate::pid1::dhcp::message::Lease;
 
 impl Network {
     /// Address and default route. What the kernel refuses is logged: the interface may still be of use.
@@ -66,6 +67,18 @@ impl Network {
         added.is_ok()
     }
 
+    /// Takes the routes of a lease away, but those that the next one has as well.
+    pub(super) async fn remove_routes(&self, index: u32, old: &Lease, next: Option<&Lease>) {
+        let kept = next.map(ways).unwrap_or_default();
+        for (network, prefix, gateway) in ways(old).into_iter().filter(|way| !kept.contains(way)) {
+            let message = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(network, prefix);
+            let message = if gateway.is_unspecified() { message } else { message.gateway(gateway) };
+            let message = message.output_interface(index).priority(METRIC + index).build();
+            // With its address or its link it may be gone already.
+            let _ = self.handle.route().del(message).execute().await;
+        }
+    }
+
     pub(super) async fn remove_address(&mut self, index: u32, address: Ipv4Addr, prefix: u8) {
         let mut message = AddressMessage::default();
         message.header.family = rtnetlink::packet_route::AddressFamily::Inet;
@@ -90,6 +103,13 @@ impl Network {
             self.add_route(index, name, route.network, route.prefix, Some(route.gateway)).await;
         }
     }
+}
+
+/// The routes of a lease, the default one among them: network, prefix, gateway.
+fn ways(lease: &Lease) -> Vec<(Ipv4Addr, u8, Ipv4Addr)> {
+    let default = lease.gateway.map(|gateway| (Ipv4Addr::UNSPECIFIED, 0, gateway));
+    let routes = lease.routes.iter().map(|route| (route.network, route.prefix, route.gateway));
+    default.into_iter().chain(routes).collect()
 }
 
 /// Whether a gateway is on the network of a fixed address.

@@ -55,6 +55,8 @@ struct Interface {
     method: Method,
     client: Option<JoinHandle<()>>,
     lease: Option<Lease>,
+    /// The bond that it was part of when it was first seen.
+    controller: Option<u32>,
     /// Name servers that routers announced, and until when they are good.
     announced: Vec<(Ipv6Addr, Instant)>,
 }
@@ -259,6 +261,10 @@ impl Network {
     }
 
     async fn join(&self, member: u32, bond: u32, name: &str) {
+        // As this child's predecessor left it: to take it out for a moment would cut who is logged in.
+        if self.interfaces.get(&member).is_some_and(|member| member.controller == Some(bond)) {
+            return;
+        }
         if let Err(error) = links::join(&self.handle, member, bond).await {
             tracing::error!("{name}: putting it into its bond: {error:#}");
             self.set_up(member, name).await;
@@ -305,7 +311,15 @@ impl Network {
             ..Default::default()
         };
         let method = self.plan.network.method_for(&status.name, mac);
-        Some(Interface { status, mac, method, client: None, lease: None, announced: Vec::new() })
+        Some(Interface {
+            status,
+            mac,
+            method,
+            client: None,
+            lease: None,
+            controller: controller_of(link),
+            announced: Vec::new(),
+        })
     }
 
     async fn set_up(&self, index: u32, name: &str) {
@@ -341,6 +355,7 @@ impl Network {
                 interface.status.state = "DHCP: the lease is over, asking anew".into();
                 interface.status.gateway = None;
                 if let Some(old) = interface.lease.take() {
+                    self.remove_routes(index, &old, None).await;
                     self.remove_address(index, old.address, old.prefix).await;
                 }
             }
@@ -348,9 +363,11 @@ impl Network {
                 interface.status.state = format!("DHCP: leased by {}", lease.server);
                 let name = interface.status.name.clone();
                 let old = interface.lease.replace(lease.clone());
-                let changed = |old: &Lease| (old.address, old.prefix) != (lease.address, lease.prefix);
-                if let Some(old) = old.filter(changed) {
-                    self.remove_address(index, old.address, old.prefix).await;
+                if let Some(old) = old {
+                    self.remove_routes(index, &old, Some(&lease)).await;
+                    if (old.address, old.prefix) != (lease.address, lease.prefix) {
+                        self.remove_address(index, old.address, old.prefix).await;
+                    }
                 }
                 let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
                 let gateway = lease.gateway.map(IpAddr::V4);
@@ -443,6 +460,13 @@ fn describe(method: &Method) -> String {
         V6::LinkLocal => ", link-local IPv6 alone",
     };
     format!("{v4}{v6}")
+}
+
+fn controller_of(link: &LinkMessage) -> Option<u32> {
+    link.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Controller(index) => Some(*index),
+        _ => None,
+    })
 }
 
 fn mac_of(link: &LinkMessage) -> Option<Mac> {
