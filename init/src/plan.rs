@@ -327,21 +327,26 @@ impl RootWords {
     }
 }
 
-/// The URLs of every `root=live:`, the first first: at least one where the last `root=` is of that form. An error has the
-/// word that is wrong.
+/// Where an image is: the last `root=live:` counts, as the last word always does, and those just before it whose file has the
+/// same name are its mirrors. An error has the word that is wrong.
 fn sources(line: &CommandLine, trust: &Trust) -> Result<Vec<Url>, (String, String)> {
-    let source = |root: &str| {
-        let address = root.strip_prefix("live:").ok_or("there is a root=live: as well; which one counts?")?;
-        let url = http_url(address)?;
+    let source = |root: &str, address: &str| {
+        let url = http_url(address).map_err(|reason| (format!("root={root}"), reason))?;
         if *trust == Trust::Signed && !url.path().ends_with(".squashfs") {
             let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
-            return Err(reason.to_owned());
+            return Err((format!("root={root}"), reason.to_owned()));
         }
         Ok(url)
     };
+    let name = |url: &Url| url.path_segments().and_then(Iterator::last).map(str::to_owned);
+    let roots: Vec<&str> = line.all("root").collect();
+    let live = roots.into_iter().rev().map_while(|root| Some((root, root.strip_prefix("live:")?)));
     let mut urls: Vec<Url> = Vec::new();
-    for root in line.all("root") {
-        let url = source(root).map_err(|reason| (format!("root={root}"), reason))?;
+    for (root, address) in live {
+        let url = source(root, address)?;
+        if urls.first().is_some_and(|first| name(first) != name(&url)) {
+            break;
+        }
         if !urls.contains(&url) {
             urls.push(url);
         }
@@ -425,14 +430,17 @@ mod tests {
     }
 
     #[test]
-    fn several_sources_are_mirrors() {
-        let several = plan(
-            "root=live:http://a/x.squashfs root=live:https://b/y.squashfs root=live:http://a/x.squashfs",
-        );
-        let Goal::RamBoot(boot) = several.goal else { panic!("{:?}", several.goal) };
-        assert_eq!((boot.url.as_str(), boot.mirrors.len()), ("http://a/x.squashfs", 1));
-        let mixed = plan("root=LABEL=x root=live:http://a/x.squashfs");
-        assert_eq!((mixed.goal, mixed.problems[0].word.as_str()), (Goal::Rescue, "root=LABEL=x"));
+    fn the_last_source_counts_and_those_of_the_same_name_are_mirrors() {
+        for (text, url, mirrors) in [
+            ("root=live:http://a/x.squashfs root=live:https://b/x.squashfs", "https://b/x.squashfs", 1),
+            ("root=live:http://a/x.squashfs root=live:http://a/x.squashfs", "http://a/x.squashfs", 0),
+            ("root=live:http://a/old.squashfs root=live:http://a/new.squashfs", "http://a/new.squashfs", 0),
+            ("root=PARTUUID=1-02 root=live:http://a/x.squashfs", "http://a/x.squashfs", 0),
+        ] {
+            let Goal::RamBoot(boot) = plan(text).goal else { panic!("{text}") };
+            assert_eq!((boot.url.as_str(), boot.mirrors.len()), (url, mirrors), "{text}");
+        }
+        assert!(matches!(plan("root=live:http://a/x.squashfs root=LABEL=x").goal, Goal::DiskBoot(_)));
         let bad = plan("root=live:ftp://a/x.squashfs root=live:http://a/x.squashfs");
         assert_eq!(bad.problems[0].word, "root=live:ftp://a/x.squashfs");
     }

@@ -104,9 +104,13 @@ fn image(url: &Url, content: &[u8]) -> Image {
 
 /// Fetches into a file of its own; gives the result, what was told, and the file's bytes.
 fn fetch(image: &Image, path: &std::path::Path) -> (anyhow::Result<()>, Told, Vec<u8>) {
+    fetch_again(image, path, 0)
+}
+
+fn fetch_again(image: &Image, path: &std::path::Path, tries: usize) -> (anyhow::Result<()>, Told, Vec<u8>) {
     let client = http::client([&image.url]).unwrap();
     let mut told = Told::default();
-    let result = image.fetch(&client, path, &mut told);
+    let result = image.fetch(&client, path, tries, &mut told);
     (result, told, std::fs::read(path).unwrap_or_default())
 }
 
@@ -241,6 +245,16 @@ fn a_bad_chunk_is_asked_for_elsewhere_and_an_older_file_is_passed_over() {
     let (result, _, bytes) = fetch(&behind, &folder.path().join("older"));
     result.unwrap();
     assert!(bytes == content);
+    // One that is wrong all over ends a try; the next begins with the other.
+    let all = self::content(20, 0);
+    let wrong = Server::start(all.iter().map(|byte| !byte).collect(), |_, _| {});
+    let right = Server::start(all.clone(), |_, _| {});
+    let image = Image { mirrors: vec![right.url.clone()], ..image(&wrong.url, &all) };
+    let path = folder.path().join("wrong");
+    assert!(fetch(&image, &path).0.unwrap_err().to_string().contains("another one"));
+    let (result, _, bytes) = fetch_again(&image, &path, 1);
+    result.unwrap();
+    assert!(bytes == all);
 }
 
 #[test]

@@ -155,6 +155,8 @@ pub struct Boot {
     pub image: Option<Image>,
     /// From `budget` on: the most that the writable layer may hold, in bytes.
     pub overlay_bytes: u64,
+    /// How often the image's fetch was begun.
+    pub fetches: usize,
 }
 
 impl Boot {
@@ -175,6 +177,7 @@ impl Boot {
             announcer: Announcer::new(),
             image: None,
             overlay_bytes: 0,
+            fetches: 0,
         }
     }
 

@@ -56,8 +56,8 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
 }
 
 /// What `rescue unlock` left in root's keyring, and a kernel that was loaded with it, are not the OS' business: its first
-/// reboot would start that kernel (systemctl(1)). The vm tier's test `a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked`
-/// holds that.
+/// reboot would start that kernel (systemctl(1)). `rescue boot` has done the same before a boot into a disk; here it is done
+/// whatever the boot goes to.
 fn forget_secrets() {
     use nix::libc;
     const KEYCTL_CLEAR: libc::c_long = 7;

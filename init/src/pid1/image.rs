@@ -84,12 +84,18 @@ impl Image {
         (n % self.sources()).checked_sub(1).and_then(|n| self.mirrors.get(n)).unwrap_or(&self.url)
     }
 
-    /// Fetches what is missing into `path` until all is good.
+    /// Fetches what is missing into `path` until all is good. It begins with another source at each of `tries`.
     ///
     /// # Errors
     /// When the bytes are wrong twice, with the chunk's number. A server that cannot be reached is no error: it is asked
     /// again for ever.
-    pub fn fetch(&self, client: &Client, path: &Path, listener: &mut impl Listener) -> Result<()> {
+    pub fn fetch(
+        &self,
+        client: &Client,
+        path: &Path,
+        tries: usize,
+        listener: &mut impl Listener,
+    ) -> Result<()> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
         let (mut checker, mut missing) = self.look_at(&file)?;
@@ -102,11 +108,11 @@ impl Image {
                 tracing::warn!(
                     "fetching chunk {} of {} again: its hash was wrong",
                     chunks.join(", "),
-                    self.source(round)
+                    self.source(tries + round - 1)
                 );
             }
             // What was wrong from one place may be right from another.
-            (checker, missing) = self.round(client, &file, checker, &missing, round, listener)?;
+            (checker, missing) = self.round(client, &file, checker, &missing, tries + round, listener)?;
         }
         if let Some(chunk) = missing.first() {
             bail!(

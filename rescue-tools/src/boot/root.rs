@@ -42,13 +42,34 @@ pub fn bring_up(word: &str) {
         Some(mapped) => mapped.replace("--", "\0").replacen('-', "/", 1).replace('\0', "-"),
         None => path.to_owned(),
     };
-    if path.starts_with("md") {
-        let _ = Tool::new("mdadm").map(|tool| tool.args(["--assemble", "--scan"]).output());
+    let is_array = path.starts_with("md/") || path.strip_prefix("md").is_some_and(is_number);
+    if is_array {
+        // By what the members say of themselves, that one alone.
+        let known = Tool::new("mdadm").ok().and_then(|tool| tool.args(["--examine", "--scan"]).stdout().ok());
+        let known = String::from_utf8_lossy(&known.unwrap_or_default()).into_owned();
+        let uuid = known
+            .lines()
+            .find(|line| line.split_whitespace().nth(1).is_some_and(|name| same_array(name, word)));
+        let uuid = uuid.and_then(|line| line.split_whitespace().find_map(|word| word.strip_prefix("UUID=")));
+        if let Some(uuid) = uuid {
+            let uuid = format!("--uuid={uuid}");
+            let _ = Tool::new("mdadm").map(|tool| tool.args(["--assemble", word, &uuid]).output());
+        }
     } else if volume.split('/').count() == 2 {
         let lvm = Tool::new("lvm")
             .map(|tool| tool.args(["lvchange", "--config", NO_UDEV, "--activate", "y", &volume]));
         let _ = lvm.map(|tool| tool.output());
     }
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// `/dev/md/0` and `/dev/md0` are one.
+fn same_array(one: &str, other: &str) -> bool {
+    let plain = |name: &str| name.replacen("/dev/md/", "", 1).replacen("/dev/md", "", 1);
+    plain(one) == plain(other)
 }
 
 fn named(inventory: &Inventory, word: &str) -> Result<Root> {

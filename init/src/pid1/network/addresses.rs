@@ -55,7 +55,7 @@ impl Network {
         });
         // Network and gateway are of one family.
         let Ok(message) = message else { return false };
-        let mut message = message.output_interface(index).priority(METRIC + index);
+        let mut message = message.output_interface(index).priority(metric(network, index));
         if gateway.is_some() {
             message = message.onlink();
         }
@@ -103,6 +103,11 @@ impl Network {
             self.add_route(index, name, route.network, route.prefix, Some(route.gateway)).await;
         }
     }
+}
+
+/// What is written down by IPv6 address comes before what a router announces, which the kernel gives 1024.
+fn metric(network: IpAddr, index: u32) -> u32 {
+    if network.is_ipv6() { METRIC / 2 + index } else { METRIC + index }
 }
 
 /// The routes of a lease, the default one among them: network, prefix, gateway.

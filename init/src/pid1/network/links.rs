@@ -8,6 +8,7 @@ use rtnetlink::packet_route::link::{BondFailOverMac, BondLacpRate, BondMode, Bon
 use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan};
 
 use crate::links::{Bond, Vlan};
+use crate::network::Network;
 use crate::pid1::modprobe::Modules;
 use crate::pid1::usr;
 
@@ -18,9 +19,30 @@ pub(super) struct ToMake {
     pub(super) bonds: Vec<Bond>,
     /// VLANs, each on an interface that may not be there yet.
     pub(super) vlans: Vec<Vlan>,
+    /// What failed and was told, so that it is told once.
+    pub(super) told: Vec<String>,
 }
 
 impl ToMake {
+    /// All that the command line asks for.
+    pub(super) fn new(network: &Network) -> Self {
+        ToMake { bonds: network.bonds.clone(), vlans: network.vlans.clone(), told: Vec::new() }
+    }
+
+    /// What was made is gone.
+    pub(super) fn again(&mut self, name: &str, network: &Network) {
+        self.bonds.extend(network.bonds.iter().filter(|bond| bond.name == name).cloned());
+        self.vlans.extend(network.vlans.iter().filter(|vlan| vlan.name == name).cloned());
+    }
+
+    fn tell(&mut self, error: &anyhow::Error) {
+        let text = format!("{error:#}");
+        if !self.told.contains(&text) {
+            tracing::warn!("{text}; trying again");
+            self.told.push(text);
+        }
+    }
+
     /// Whether all is done.
     pub(super) fn is_empty(&self) -> bool {
         self.bonds.is_empty() && self.vlans.is_empty()
@@ -29,17 +51,17 @@ impl ToMake {
     /// Makes what can be made; `index_of` tells an interface by its name. What fails is logged and stays.
     pub(super) async fn make(&mut self, handle: &Handle, index_of: impl Fn(&str) -> Option<u32>) {
         let mut bonds = Vec::new();
-        for bond in self.bonds.drain(..) {
+        for bond in std::mem::take(&mut self.bonds) {
             match make_bond(handle, &bond).await {
                 Ok(()) => tracing::info!("{}: made, a bond of {}", bond.name, bond.members.join(", ")),
                 Err(error) => {
-                    tracing::warn!("{error:#}; trying again");
+                    self.tell(&error);
                     bonds.push(bond);
                 }
             }
         }
         let mut vlans = Vec::new();
-        for vlan in self.vlans.drain(..) {
+        for vlan in std::mem::take(&mut self.vlans) {
             let Some(parent) = index_of(&vlan.parent) else {
                 vlans.push(vlan);
                 continue;
@@ -47,7 +69,7 @@ impl ToMake {
             match make_vlan(handle, &vlan, parent).await {
                 Ok(()) => tracing::info!("{}: made, VLAN {} on {}", vlan.name, vlan.id, vlan.parent),
                 Err(error) => {
-                    tracing::warn!("{error:#}; trying again");
+                    self.tell(&error);
                     vlans.push(vlan);
                 }
             }

@@ -38,6 +38,10 @@ use rdnss::Announced;
 const METRIC: u32 = 1024;
 /// So often it is tried again to make what `bond=` and `vlan=` ask for.
 const MAKE_AGAIN: Duration = Duration::from_secs(1);
+/// So often name servers are dropped that no router announces any more.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// So many name servers of routers are known of an interface: anybody on the link can announce more.
+const ANNOUNCED: usize = 8;
 /// A router's "for ever" is no longer than this.
 const LONGEST_ANNOUNCED: Duration = Duration::from_secs(30 * 86_400);
 
@@ -68,7 +72,7 @@ struct Network {
     interfaces: BTreeMap<u32, Interface>,
     news: mpsc::Sender<(u32, News)>,
     to_make: ToMake,
-    written: Option<NetworkStatus>,
+    written: Option<(NetworkStatus, String)>,
 }
 
 /// Runs for ever.
@@ -97,7 +101,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     if let Err(error) = rdnss::listen(announce) {
         tracing::warn!("{error:#}: name servers come from DHCP and the command line alone");
     }
-    let to_make = ToMake { bonds: plan.network.bonds.clone(), vlans: plan.network.vlans.clone() };
+    let to_make = ToMake::new(&plan.network);
     let mut network =
         Network { plan, places, handle, interfaces: BTreeMap::new(), news, to_make, written: None };
     network.take_hostname();
@@ -120,6 +124,8 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
             Some((index, news)) = heard.recv() => network.hear(index, news).await,
             Some(announced) = announced.recv() => network.take_announced(announced),
             () = sleep(MAKE_AGAIN), if !network.to_make.is_empty() => {}
+            // What a router announced may be over.
+            () = sleep(LOOK_AGAIN) => {}
         }
     }
 }
@@ -137,9 +143,10 @@ impl Network {
         match message {
             RouteNetlinkMessage::NewLink(link) => self.link_changed(&link).await,
             RouteNetlinkMessage::DelLink(link) => {
-                if let Some(client) = self.interfaces.remove(&link.header.index).and_then(|gone| gone.client)
-                {
-                    client.abort();
+                if let Some(gone) = self.interfaces.remove(&link.header.index) {
+                    gone.client.into_iter().for_each(|client| client.abort());
+                    // It comes again with what it stood on.
+                    self.to_make.again(&gone.status.name, &self.plan.network);
                 }
             }
             RouteNetlinkMessage::NewAddress(address) => self.address_changed(&address, true),
@@ -195,7 +202,7 @@ impl Network {
     /// Gives an interface the name that `ifname=` has for it; the kernel tells of it again by that name.
     async fn is_renamed(&self, index: u32, interface: &Interface) -> bool {
         let named = self.plan.network.names.iter().find(|(_, mac)| *mac == interface.mac);
-        let is_made = self.plan.network.vlans.iter().any(|vlan| vlan.name == interface.status.name);
+        let is_made = self.is_made(&interface.status.name);
         let Some((name, _)) = named.filter(|(name, _)| *name != interface.status.name && !is_made) else {
             return false;
         };
@@ -207,6 +214,13 @@ impl Network {
                 false
             }
         }
+    }
+
+    /// Whether the command line makes an interface of this name. It has the MAC address of what it stands on.
+    fn is_made(&self, name: &str) -> bool {
+        let network = &self.plan.network;
+        network.vlans.iter().any(|vlan| vlan.name == name)
+            || network.bonds.iter().any(|bond| bond.name == name)
     }
 
     /// Sets a new interface up as the command line says.
@@ -277,6 +291,12 @@ impl Network {
         }
         let mut to_make = std::mem::take(&mut self.to_make);
         to_make.make(&self.handle, |name| self.index_of(name)).await;
+        // SSH answers on the link-local addresses of its interfaces as long as a bond cannot be made.
+        for name in to_make.bonds.iter().flat_map(|bond| &bond.members) {
+            if let Some(index) = self.index_of(name).filter(|_| !to_make.told.is_empty()) {
+                self.set_up(index, name).await;
+            }
+        }
         self.to_make = to_make;
     }
 
@@ -286,10 +306,12 @@ impl Network {
 
     fn take_announced(&mut self, announced: Announced) {
         let Some(interface) = self.interfaces.get_mut(&announced.index) else { return };
-        let until = Instant::now() + announced.lifetime.min(LONGEST_ANNOUNCED);
-        interface.announced.retain(|(known, _)| !announced.servers.contains(known));
+        let now = Instant::now();
+        let until = now + announced.lifetime.min(LONGEST_ANNOUNCED);
+        interface.announced.retain(|(known, until)| !announced.servers.contains(known) && *until > now);
         if !announced.lifetime.is_zero() {
             interface.announced.extend(announced.servers.into_iter().map(|server| (server, until)));
+            interface.announced.truncate(ANNOUNCED);
         }
     }
 
@@ -369,6 +391,9 @@ impl Network {
                         self.remove_address(index, old.address, old.prefix).await;
                     }
                 }
+                if let Some(interface) = self.interfaces.get_mut(&index) {
+                    interface.status.gateway = None;
+                }
                 let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
                 let gateway = lease.gateway.map(IpAddr::V4);
                 self.configure(index, &name, lease.address.into(), lease.prefix, gateway, lifetime).await;
@@ -377,6 +402,8 @@ impl Network {
                         Some(route.gateway).filter(|gateway| !gateway.is_unspecified()).map(IpAddr::V4);
                     self.add_route(index, &name, route.network.into(), route.prefix, gateway).await;
                 }
+                // With the last address all routes of an interface go.
+                self.add_routes(index, &name).await;
                 self.take_hostname();
             }
         }
@@ -415,9 +442,6 @@ impl Network {
             nameservers,
             hostname: self.hostname(),
         };
-        if self.written.as_ref() == Some(&status) {
-            return;
-        }
         let mut domains: Vec<&str> = Vec::new();
         for domain in leases().flat_map(|lease| &lease.domains) {
             if !domains.contains(&domain.as_str()) {
@@ -431,11 +455,15 @@ impl Network {
         for server in &status.nameservers {
             resolv_conf += &format!("nameserver {server}\n");
         }
+        let written = Some((status.clone(), resolv_conf.clone()));
+        if self.written == written {
+            return;
+        }
         // resolv.conf first: who sees "online" finds the name servers.
-        let written = file::replace(&self.places.resolv_conf, resolv_conf.as_bytes())
+        let replaced = file::replace(&self.places.resolv_conf, resolv_conf.as_bytes())
             .and_then(|()| file::replace_json(&self.places.status, &status));
-        match written {
-            Ok(()) => self.written = Some(status),
+        match replaced {
+            Ok(()) => self.written = written,
             Err(error) => tracing::error!("{error:#}"),
         }
     }

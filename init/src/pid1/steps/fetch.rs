@@ -24,7 +24,10 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let client = http::client(image.mirrors.iter().chain([&image.url]))?;
     let before = image.present(Path::new(IMAGE_PATH));
     let began = Instant::now();
-    image.fetch(&client, Path::new(IMAGE_PATH), &mut Voice(&mut boot.announcer))?;
+    let tries = boot.fetches;
+    // Should this one come to nothing, the next begins elsewhere.
+    boot.fetches += 1;
+    image.fetch(&client, Path::new(IMAGE_PATH), tries, &mut Voice(&mut boot.announcer))?;
     let seconds = began.elapsed().as_secs_f64();
     let fetched = image.size.saturating_sub(before);
     let rate = human((fetched as f64 / seconds.max(0.001)) as u64);
