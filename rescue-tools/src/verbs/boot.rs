@@ -24,8 +24,8 @@ Usage: rescue boot [OPTIONS] [DEV]
 
 DEV has the root: a path, UUID=, LABEL=, PARTUUID= or PARTLABEL= with a
 value. A logical volume (/dev/GROUP/NAME) or RAID (/dev/md...) that it
-names is brought up. Without it the only Linux that there is on a disk is taken. An
-encrypted one has to be open: `rescue unlock` first.
+names is brought up. Without it the only Linux that there is on a disk
+is taken. An encrypted one has to be open: `rescue unlock` first.
 
 The root is checked as at every boot (e2fsck -p and its like) and mounted
 read-only; then the running kernel goes on with the OS on it: its init
