@@ -8,6 +8,13 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 use serde::{Deserialize, Serialize};
 
 const NAME: &str = "lifeboat/init";
+/// Documentation/ABI/testing/sysfs-kernel-kexec_loaded: "1" or "0"; not there in a kernel without kexec.
+pub const KEXEC_LOADED_PATH: &str = "/sys/kernel/kexec_loaded";
+
+/// Whether another kernel is ready to be started, for [`Message::Kexec`].
+pub fn is_kernel_loaded() -> bool {
+    std::fs::read_to_string(KEXEC_LOADED_PATH).is_ok_and(|loaded| loaded.trim() == "1")
+}
 
 /// A message to PID 1.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -16,6 +16,7 @@ pub mod links;
 pub mod manifest;
 pub mod network;
 pub mod plan;
+mod root;
 pub mod size;
 pub mod status;
 pub mod steps;

@@ -7,6 +7,7 @@ use crate::host_key::HostKeyFile;
 use crate::ip;
 use crate::manifest::from_hex;
 use crate::network::Network;
+use crate::root::RootWords;
 use crate::size::Size;
 use crate::steps;
 
@@ -182,8 +183,6 @@ pub const PARAMETERS: [(&str, &str, &str); 12] = [
     ),
 ];
 
-const DEFAULT_FLOOR: Size = Size::Bytes(128 << 20);
-
 impl Plan {
     /// Reads a command line. Nothing fails: what cannot be understood is in [`Plan::problems`].
     pub fn parse(line: &CommandLine) -> Self {
@@ -258,111 +257,6 @@ impl Plan {
     }
 }
 
-#[derive(Default)]
-struct RootWords {
-    rescue: bool,
-    kexec: bool,
-    luks: Vec<String>,
-    hold: Option<Hold>,
-    sha256: Option<[u8; 32]>,
-    overlay: Option<Size>,
-    floor: Option<Size>,
-}
-
-impl RootWords {
-    fn goal(self, line: &CommandLine, problems: &mut Vec<Problem>) -> Goal {
-        let root = line.last("root").unwrap_or("");
-        let mut refuse = |word: &str, reason: String| {
-            problems.push(Problem { word: word.into(), reason });
-            Goal::Rescue
-        };
-        if let Some(netroot) = line.last("netroot") {
-            return refuse(
-                &format!("netroot={netroot}"),
-                "booting a network disk is not supported yet".into(),
-            );
-        }
-        if self.rescue || (root.is_empty() && self.luks.is_empty()) {
-            return Goal::Rescue;
-        }
-        let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
-        if !init.starts_with('/') {
-            return refuse(&format!("init={init}"), "the path must be absolute".into());
-        }
-        let word = format!("root={root}");
-        if !root.starts_with("live:") {
-            if !root.is_empty() && !names_a_disk(root) {
-                let reason = "root= is live:URL, /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
-                return refuse(&word, reason.into());
-            }
-            return Goal::DiskBoot(Box::new(DiskBoot {
-                root: Some(root.to_owned()).filter(|root| !root.is_empty()),
-                luks: self.luks,
-                flags: line.last("rootflags").filter(|flags| !flags.is_empty()).map(str::to_owned),
-                kexec: self.kexec,
-                init: init.into(),
-                init_arguments: line.init_arguments.clone(),
-                hold: self.hold,
-            }));
-        }
-        if self.kexec {
-            return refuse("lifeboat.kexec", "an image in RAM is booted by this kernel".into());
-        }
-        let trust = self.sha256.map_or(Trust::Signed, Trust::Sha256);
-        let mut urls = match sources(line, &trust) {
-            Ok(urls) => urls.into_iter(),
-            Err((word, reason)) => return refuse(&word, reason),
-        };
-        let Some(url) = urls.next() else { return refuse(&word, "it names nothing".into()) };
-        Goal::RamBoot(Box::new(RamBoot {
-            url,
-            mirrors: urls.collect(),
-            trust,
-            overlay: self.overlay,
-            floor: self.floor.unwrap_or(DEFAULT_FLOOR),
-            init: init.into(),
-            init_arguments: line.init_arguments.clone(),
-            hold: self.hold,
-        }))
-    }
-}
-
-/// Where an image is: the last `root=live:` counts, as the last word always does, and those just before it whose file has the
-/// same name are its mirrors. An error has the word that is wrong.
-fn sources(line: &CommandLine, trust: &Trust) -> Result<Vec<Url>, (String, String)> {
-    let source = |root: &str, address: &str| {
-        let url = http_url(address).map_err(|reason| (format!("root={root}"), reason))?;
-        if *trust == Trust::Signed && !url.path().ends_with(".squashfs") {
-            let reason = "a signed image is called NAME.squashfs (its manifest is NAME.json); give lifeboat.sha256= for others";
-            return Err((format!("root={root}"), reason.to_owned()));
-        }
-        Ok(url)
-    };
-    let name = |url: &Url| url.path_segments().and_then(Iterator::last).map(str::to_owned);
-    let roots: Vec<&str> = line.all("root").collect();
-    let live = roots.into_iter().rev().map_while(|root| Some((root, root.strip_prefix("live:")?)));
-    let mut urls: Vec<Url> = Vec::new();
-    for (root, address) in live {
-        let url = source(root, address)?;
-        if urls.first().is_some_and(|first| name(first) != name(&url)) {
-            break;
-        }
-        if !urls.contains(&url) {
-            urls.push(url);
-        }
-    }
-    Ok(urls)
-}
-
-/// Whether `root=` names a device of this machine (systemd's fstab-generator and the kernel know the same forms).
-fn names_a_disk(root: &str) -> bool {
-    let tag = root.split_once('=').filter(|(_, value)| !value.is_empty()).map(|(tag, _)| tag);
-    match tag {
-        Some(tag) => ["UUID", "LABEL", "PARTUUID", "PARTLABEL"].contains(&tag),
-        None => root.starts_with("/dev/"),
-    }
-}
-
 /// A UUID or its beginning, also with `luks-` before it, as dracut takes it.
 fn luks_uuid(text: &str) -> Result<String, String> {
     let uuid: String = text.trim_start_matches("luks-").chars().filter(|c| *c != '-').collect();
@@ -382,7 +276,7 @@ fn size(text: &str) -> Result<Size, String> {
     text.parse().map_err(|error: crate::size::SizeError| error.to_string())
 }
 
-fn http_url(text: &str) -> Result<Url, String> {
+pub(crate) fn http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),

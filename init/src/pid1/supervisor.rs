@@ -34,9 +34,6 @@ const SERVICES: [Service; 5] = [
     Service { name: "console", argv: &["/rescue", "console"], first: false },
 ];
 
-/// Documentation/ABI/testing/sysfs-kernel-kexec_loaded.
-const KEXEC_LOADED: &str = "/sys/kernel/kexec_loaded";
-
 /// A child is started again at once, then after 1, 2, 4 … seconds, at most this many.
 const BACKOFF_LIMIT_S: u64 = 30;
 /// A child that lived so long has earned a fresh start.
@@ -204,7 +201,7 @@ impl Supervisor {
                     child.ended();
                 }
             }
-            Message::Kexec if is_kernel_loaded() => self.end(End::Kexec),
+            Message::Kexec if crate::control::is_kernel_loaded() => self.end(End::Kexec),
             Message::Kexec => tracing::error!("no kernel is loaded that could be started"),
         }
     }
@@ -268,11 +265,6 @@ impl Supervisor {
             }
         });
     }
-}
-
-/// Whether another kernel is ready to be started.
-pub fn is_kernel_loaded() -> bool {
-    std::fs::read_to_string(KEXEC_LOADED).is_ok_and(|loaded| loaded.trim() == "1")
 }
 
 /// A pipe that gets a byte for each of these signals.

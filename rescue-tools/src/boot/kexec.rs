@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use init::control::{KEXEC_LOADED_PATH, is_kernel_loaded};
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::kernel::{self, Kernel};
@@ -18,16 +19,13 @@ use crate::tool::Tool;
 use crate::unlock::passphrase::Passphrase;
 use crate::unlock::{keyring, open};
 
-/// What the running kernel has loaded: 1 or 0 (Documentation/ABI/testing/sysfs-kernel-kexec_loaded).
-const LOADED: &str = "/sys/kernel/kexec_loaded";
-
 /// Whether it can be done here at all.
 ///
 /// # Errors
 /// When there is no kexec(8), the kernel has none, or its processors cannot be stopped.
 pub fn possible() -> Result<()> {
     Tool::new("kexec")?;
-    if !Path::new(LOADED).exists() {
+    if !Path::new(KEXEC_LOADED_PATH).exists() {
         return Err(refused("the running kernel was built without kexec (CONFIG_KEXEC)"));
     }
     // cpus_are_stuck_in_kernel() in arch/arm64/kernel/smp.c: those that a spin table started cannot be taken back.
@@ -44,7 +42,7 @@ pub fn possible() -> Result<()> {
 
 /// Takes back what is loaded, with the passphrases in it. Where nothing is, it does nothing.
 pub fn unload() {
-    if std::fs::read_to_string(LOADED).is_ok_and(|loaded| loaded.trim() == "1") {
+    if is_kernel_loaded() {
         let done = Tool::new("kexec").map(|tool| tool.arg("--unload").output());
         if !matches!(&done, Ok(Ok(output)) if output.status.success()) {
             eprintln!("the kernel that was loaded could not be taken back: {done:?}");

@@ -10,7 +10,7 @@ use zeroize::Zeroizing;
 
 use super::crypttab;
 use crate::disk::inventory::{Device, Inventory};
-use crate::unlock::open::is_luks;
+use crate::unlock::open::{is_luks, is_name};
 use crate::unlock::passphrase::Passphrase;
 
 /// A LUKS device that is open.
@@ -62,18 +62,13 @@ pub fn lines(inventory: &Inventory, locks: &[Lock], folder: &Path) -> Vec<Line> 
         entries.iter().find(|entry| named(&entry.source))
     };
     let line = |lock: &Lock| {
-        let entry = of(lock).filter(|entry| is_plain_name(&entry.name));
+        let entry = of(lock).filter(|entry| is_name(&entry.name));
         let by_itself = entry.is_some_and(|entry| !entry.options.split(',').any(|option| option == "noauto"));
         let name = entry.map_or_else(|| format!("luks-{}", lock.uuid), |entry| entry.name.clone());
         let options = options(entry.map_or("", |entry| &entry.options));
         (lock.below_root || by_itself).then(|| Line { name, uuid: lock.uuid.clone(), options })
     };
     locks.iter().filter_map(line).collect()
-}
-
-/// It becomes a file's name.
-fn is_plain_name(name: &str) -> bool {
-    name.chars().all(|c| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c)) && !name.starts_with('.')
 }
 
 /// Without what asks for the passphrase another way, or takes only a part of our key file.

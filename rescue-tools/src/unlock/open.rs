@@ -92,14 +92,18 @@ fn one(device: &Device, header: Option<&Path>, name: Option<&str>) -> Result<Loc
         Some(name) => name.to_owned(),
         None => format!("luks-{}", uuid(device, header)?),
     };
-    // It becomes a file below /dev/mapper.
-    let plain = |c: char| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
-    if name.is_empty() || name.len() > 127 || !name.chars().all(plain) {
+    if !is_name(&name) {
         bail!("{name:?} is no name for a device: letters, digits and #+-.:=@_ are");
     }
     let own = || device.content.as_ref().and_then(|content| content.uuid.clone());
     let uuid = if header.is_none() { own() } else { None };
     Ok(Locked { device: device.path.clone(), header: header.map(Path::to_path_buf), uuid, name })
+}
+
+/// Whether an open device may be called so: the name becomes that of a file.
+pub fn is_name(name: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "#+-.:=@_".contains(c);
+    (1..=127).contains(&name.len()) && !name.starts_with('.') && name.chars().all(plain)
 }
 
 fn uuid(device: &Device, header: Option<&Path>) -> Result<String> {
@@ -208,7 +212,7 @@ mod tests {
         let header = Path::new("/no/header");
         let name = |name: &str| locked(&inventory, &["vdf".into()], Some(header), Some(name));
         assert_eq!(name("root_crypt").unwrap()[0].name, "root_crypt");
-        for bad in ["", "a/b", "../x", "a b", &"x".repeat(128)] {
+        for bad in ["", "a/b", "../x", "..", "a b", &"x".repeat(128)] {
             assert!(name(bad).is_err(), "{bad}");
         }
     }

@@ -222,7 +222,6 @@ fn lease(message: &Message, lists: &[u8]) -> Option<Lease> {
     let (gateway, routes) = ways(router, lists);
     let mut domains: Vec<String> = name(OptionCode::DomainName).into_iter().collect();
     domains.extend(options::domains(&options::joined(lists, DOMAIN_SEARCH)));
-    domains.dedup();
     Some(Lease {
         address,
         prefix,

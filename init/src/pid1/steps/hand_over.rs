@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
-use crate::pid1::{mounts, supervisor};
+use crate::pid1::mounts;
 use crate::plan::{Goal, Hold};
 use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
 
@@ -101,7 +101,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     };
     // A person may have undone what the steps before did, while the boot was held.
     let ready =
-        if message == Message::Kexec { supervisor::is_kernel_loaded() } else { mounts::is_mounted(ROOT) };
+        if message == Message::Kexec { crate::control::is_kernel_loaded() } else { mounts::is_mounted(ROOT) };
     ensure!(ready, "what was prepared is not there any more");
     control::send(&message)?;
     std::thread::sleep(LIMIT);

@@ -5,8 +5,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
+use crate::control;
 use crate::pid1::boot::Boot;
-use crate::pid1::supervisor;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let disk_boot = boot.disk_boot()?;
@@ -14,7 +14,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     command.args(["boot", "--prepare"]);
     if !disk_boot.kexec {
         command.args(["--init", &disk_boot.init]);
-    } else if supervisor::is_kernel_loaded() {
+    } else if control::is_kernel_loaded() {
         // By this step, before this process was started again; the passphrase may be forgotten by now.
         return Ok(());
     } else {
