@@ -2,10 +2,9 @@
 
 use url::Url;
 
-use crate::cmdline::{CommandLine, Word};
+use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
 use crate::ip;
-use crate::manifest::from_hex;
 use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
@@ -99,7 +98,7 @@ pub enum Hold {
 
 impl Hold {
     /// Reads the value of `rd.break`: dracut's places (dracut.cmdline(7)).
-    fn parse(place: &str) -> Result<Self, String> {
+    pub(crate) fn parse(place: &str) -> Result<Self, String> {
         match place {
             "cmdline" | "pre-udev" | "pre-trigger" | "initqueue" | "pre-mount" => Ok(Hold::BeforeRoot),
             "" | "mount" | "pre-pivot" | "cleanup" => Ok(Hold::BeforeHandOver),
@@ -155,14 +154,17 @@ impl std::fmt::Display for Problem {
     }
 }
 
-/// Our own parameters: name, form, meaning. `docs/kernel-parameters.md` lists the same (a test compares them).
-pub const PARAMETERS: [(&str, &str, &str); 12] = [
-    ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
-    ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
-    ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
+/// A parameter of ours: name, form, meaning.
+pub type Parameter = (&'static str, &'static str, &'static str);
+
+/// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
+pub fn parameters() -> impl Iterator<Item = Parameter> {
+    [PARAMETERS, crate::root::PARAMETERS].into_iter().flatten().copied()
+}
+
+/// Those that this file reads.
+const PARAMETERS: &[Parameter] = &[
     ("lifeboat.server", "URL", "the boot server that events are sent to"),
-    ("lifeboat.rescue", "", "stay in the rescue whatever root= says"),
-    ("lifeboat.kexec", "", "start the disk's own kernel rather than go on with this one"),
     (
         "lifeboat.reboot_after",
         "SECONDS",
@@ -175,7 +177,6 @@ pub const PARAMETERS: [(&str, &str, &str); 12] = [
         "who gets a shell on the console: holders of an SSH key (default), whoever asks, or nobody",
     ),
     ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
-    ("lifeboat.hold", "", "stop before the hand-over, as rd.break does"),
     (
         HostKeyFile::PARAMETER,
         "DEVICE:/PATH",
@@ -199,33 +200,28 @@ impl Plan {
             fail: Vec::new(),
             problems,
         };
-        let mut ram_boot = RootWords::default();
+        let mut root = RootWords::default();
         for word in &line.words {
-            if let Err(reason) = plan.take(word, &mut ram_boot) {
+            let value = word.value.as_deref().unwrap_or("");
+            // Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
+            let taken = root.take(&word.name, value).and_then(|taken| match taken {
+                true => Ok(()),
+                false => plan.take(&word.name, value),
+            });
+            if let Err(reason) = taken {
                 plan.problems.push(Problem { word: word.to_string(), reason });
             }
         }
-        plan.goal = ram_boot.goal(line, &mut plan.problems);
+        plan.goal = root.goal(line, &mut plan.problems);
         if !plan.problems.is_empty() {
             plan.goal = Goal::Rescue;
         }
         plan
     }
 
-    fn take(&mut self, word: &Word, ram_boot: &mut RootWords) -> Result<(), String> {
-        let value = word.value.as_deref().unwrap_or("");
-        match word.name.as_str() {
+    fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        match name {
             "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
-            "rd.break" => ram_boot.hold = Some(Hold::parse(value)?),
-            "lifeboat.hold" => ram_boot.hold = Some(Hold::BeforeHandOver),
-            "rd.luks.uuid" => ram_boot.luks.push(luks_uuid(value)?),
-            "lifeboat.rescue" => ram_boot.rescue = true,
-            "lifeboat.kexec" => ram_boot.kexec = true,
-            "lifeboat.sha256" => {
-                ram_boot.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
-            }
-            "lifeboat.overlay" => ram_boot.overlay = Some(size(value)?),
-            "lifeboat.floor" => ram_boot.floor = Some(size(value)?),
             "lifeboat.server" => self.server = Some(http_url(value)?),
             "lifeboat.reboot_after" => {
                 self.reboot_after = Some(value.parse().map_err(|_| "a whole number of seconds is needed")?);
@@ -257,23 +253,8 @@ impl Plan {
     }
 }
 
-/// A UUID or its beginning, also with `luks-` before it, as dracut takes it.
-fn luks_uuid(text: &str) -> Result<String, String> {
-    let uuid: String = text.trim_start_matches("luks-").chars().filter(|c| *c != '-').collect();
-    let is_good = (1..=32).contains(&uuid.len()) && uuid.chars().all(|c| c.is_ascii_hexdigit());
-    if is_good {
-        Ok(uuid.to_ascii_lowercase())
-    } else {
-        Err("a UUID is hexadecimal digits and dashes".into())
-    }
-}
-
 fn parameter_names() -> String {
-    PARAMETERS.map(|(name, ..)| name).join(", ")
-}
-
-fn size(text: &str) -> Result<Size, String> {
-    text.parse().map_err(|error: crate::size::SizeError| error.to_string())
+    parameters().map(|(name, ..)| name).collect::<Vec<_>>().join(", ")
 }
 
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
@@ -423,7 +404,7 @@ mod tests {
 
     #[test]
     fn every_parameter_is_known() {
-        for (name, ..) in PARAMETERS {
+        for (name, ..) in parameters() {
             let plan = plan(&format!("{name}=?"));
             assert!(
                 !plan.problems.iter().any(|problem| problem.reason.contains("no such parameter")),
@@ -439,7 +420,7 @@ mod tests {
         }
 
         #[test]
-        fn no_value_panics(name in proptest::sample::select(PARAMETERS.map(|p| p.0).to_vec()), value in "\\PC{0,40}") {
+        fn no_value_panics(name in proptest::sample::select(parameters().map(|p| p.0).collect::<Vec<_>>()), value in "\\PC{0,40}") {
             plan(&format!("root=live:http://a/b.squashfs {name}={value}"));
         }
     }

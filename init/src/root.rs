@@ -3,10 +3,21 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
-use crate::plan::{DiskBoot, Goal, Hold, Problem, RamBoot, Trust, http_url};
+use crate::manifest::from_hex;
+use crate::plan::{DiskBoot, Goal, Hold, Parameter, Problem, RamBoot, Trust, http_url};
 use crate::size::Size;
 
 const DEFAULT_FLOOR: Size = Size::Bytes(128 << 20);
+
+/// Our own parameters that this file reads: see [`crate::plan::parameters`].
+pub(crate) const PARAMETERS: &[Parameter] = &[
+    ("lifeboat.sha256", "HEX", "check the image of root=live: by this SHA-256 instead of a signed manifest"),
+    ("lifeboat.overlay", "SIZE", "the most that the writable layer over the image may hold: 512M, 2G or 50%"),
+    ("lifeboat.floor", "SIZE", "the memory kept free for the OS when the budget is made (default 128M)"),
+    ("lifeboat.rescue", "", "stay in the rescue whatever root= says"),
+    ("lifeboat.kexec", "", "start the disk's own kernel rather than go on with this one"),
+    ("lifeboat.hold", "", "stop before the hand-over, as rd.break does"),
+];
 
 /// The words that decide where a boot goes.
 #[derive(Default)]
@@ -21,6 +32,24 @@ pub(crate) struct RootWords {
 }
 
 impl RootWords {
+    /// Reads a word; `false`: it is none of these.
+    pub(crate) fn take(&mut self, name: &str, value: &str) -> Result<bool, String> {
+        match name {
+            "rd.break" => self.hold = Some(Hold::parse(value)?),
+            "lifeboat.hold" => self.hold = Some(Hold::BeforeHandOver),
+            "rd.luks.uuid" => self.luks.push(luks_uuid(value)?),
+            "lifeboat.rescue" => self.rescue = true,
+            "lifeboat.kexec" => self.kexec = true,
+            "lifeboat.sha256" => {
+                self.sha256 = Some(from_hex(value).ok_or("a SHA-256 is 64 hexadecimal digits")?);
+            }
+            "lifeboat.overlay" => self.overlay = Some(size(value)?),
+            "lifeboat.floor" => self.floor = Some(size(value)?),
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Where they lead; what cannot be understood goes to `problems`.
     pub(crate) fn goal(self, line: &CommandLine, problems: &mut Vec<Problem>) -> Goal {
         let root = line.last("root").unwrap_or("");
@@ -113,4 +142,19 @@ fn names_a_disk(root: &str) -> bool {
         Some(tag) => ["UUID", "LABEL", "PARTUUID", "PARTLABEL"].contains(&tag),
         None => root.starts_with("/dev/"),
     }
+}
+
+/// A UUID or its beginning, also with `luks-` before it, as dracut takes it.
+fn luks_uuid(text: &str) -> Result<String, String> {
+    let uuid: String = text.trim_start_matches("luks-").chars().filter(|c| *c != '-').collect();
+    let is_good = (1..=32).contains(&uuid.len()) && uuid.chars().all(|c| c.is_ascii_hexdigit());
+    if is_good {
+        Ok(uuid.to_ascii_lowercase())
+    } else {
+        Err("a UUID is hexadecimal digits and dashes".into())
+    }
+}
+
+fn size(text: &str) -> Result<Size, String> {
+    text.parse().map_err(|error: crate::size::SizeError| error.to_string())
 }
