@@ -460,3 +460,22 @@ fn it_says_why_it_cannot_start() {
     assert!(serve(&root.join("file"), "127.0.0.1:0").contains("is not a folder"));
     assert!(serve(root, "192.0.2.1:0").contains("is not an address of this machine"));
 }
+
+#[test]
+fn a_pi_gets_its_own_plan_else_the_default_one() {
+    let server = Server::start();
+    assert!(server.get(&[], "/v1/boot/10000000abcdef01").status.contains("404"));
+    server.put("plans/default.json", b"default");
+    server.put("plans/10000000abcdef01.json", b"own");
+    server.put("plans/default.json.minisig", b"signature");
+    assert_eq!(server.get(&[], "/v1/boot/10000000abcdef01").text(), "own");
+    let signature = server.get(&[], "/v1/boot/10000000abcdef01/minisig");
+    assert!(signature.status.contains("404"), "that of another plan is not its own: {}", signature.status);
+    let other = server.get(&[], "/v1/boot/2");
+    assert_eq!((other.text().as_str(), other.header("content-type")), ("default", Some("application/json")));
+    assert_eq!(server.get(&[], "/v1/boot/2/minisig").text(), "signature");
+    for bad in ["/v1/boot/..%2f..%2fetc", "/v1/boot/a.b", "/v1/boot/%00"] {
+        assert!(server.get(&[], bad).status.contains("400"), "{bad}");
+    }
+    assert!(server.get(&["-X", "POST"], "/v1/boot/2").status.contains("405"));
+}

@@ -17,6 +17,8 @@ pub mod manifest;
 pub mod network;
 pub mod plan;
 mod root;
+pub mod server_plan;
+pub mod signed;
 pub mod size;
 pub mod status;
 pub mod steps;

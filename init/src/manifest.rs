@@ -3,15 +3,15 @@
 //! The JSON is outside input. [`Manifest::parse`] turns it into a checked type, and [`Manifest::verify`] is the only
 //! way from signed bytes to it.
 
-use minisign_verify::{PublicKey, Signature};
+use minisign_verify::PublicKey;
 use serde::{Deserialize, Serialize};
+
+use crate::signed::{self, SignedError};
 
 /// The version of this format.
 pub const MANIFEST_FORMAT: u32 = 1;
 /// No manifest is longer than this many bytes: 16 GiB of image in 1 MiB chunks take about 1.1 MB.
 pub const MANIFEST_LIMIT: usize = 4 << 20;
-/// A minisign signature file has four short lines.
-pub const SIGNATURE_LIMIT: usize = 8 << 10;
 /// Chunk sizes that are allowed: powers of two from 64 KiB to 16 MiB.
 pub const CHUNK_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=(16 << 20);
 
@@ -70,18 +70,9 @@ pub enum ManifestError {
     /// Its figures do not agree.
     #[error("{0}")]
     Content(String),
-    /// The signature file is not one.
-    #[error("its signature file cannot be read: {0}")]
-    SignatureFile(String),
-    /// No key in the image made the signature.
-    #[error("none of the {0} public keys in this image made its signature")]
-    UnknownKey(usize),
-    /// The image has no key to check with.
-    #[error("this image holds no public key to check it with")]
-    NoKeys,
-    /// The signature is by a known key, but over other bytes.
-    #[error("its signature does not match: the manifest or the signature was changed")]
-    BadSignature,
+    /// Its signature is wrong.
+    #[error(transparent)]
+    Signature(#[from] SignedError),
 }
 
 impl Manifest {
@@ -90,20 +81,8 @@ impl Manifest {
     /// # Errors
     /// Any [`ManifestError`]; nothing of an unsigned manifest is looked at.
     pub fn verify(json: &[u8], signature: &str, keys: &[PublicKey]) -> Result<Self, ManifestError> {
-        if keys.is_empty() {
-            return Err(ManifestError::NoKeys);
-        }
-        let signature =
-            Signature::decode(signature).map_err(|error| ManifestError::SignatureFile(error.to_string()))?;
-        let mut known = false;
-        for key in keys {
-            match key.verify(json, &signature, true) {
-                Ok(()) => return Self::parse(json),
-                Err(minisign_verify::Error::UnexpectedKeyId) => {}
-                Err(_) => known = true,
-            }
-        }
-        Err(if known { ManifestError::BadSignature } else { ManifestError::UnknownKey(keys.len()) })
+        signed::verify(json, signature, keys)?;
+        Self::parse(json)
     }
 
     /// Checks the content alone, for tools on the host that sign or show a manifest.
@@ -232,17 +211,23 @@ mod tests {
         let signature = minisign::sign(None, &ours.sk, &json[..], None, None).unwrap().into_string();
 
         assert!(Manifest::verify(&json, &signature, &[key(&other), key(&ours)]).is_ok());
-        assert!(matches!(Manifest::verify(&json, &signature, &[]), Err(ManifestError::NoKeys)));
+        assert!(matches!(
+            Manifest::verify(&json, &signature, &[]),
+            Err(ManifestError::Signature(SignedError::NoKeys))
+        ));
         assert!(matches!(
             Manifest::verify(&json, &signature, &[key(&other)]),
-            Err(ManifestError::UnknownKey(1))
+            Err(ManifestError::Signature(SignedError::UnknownKey(1)))
         ));
-        assert!(matches!(Manifest::verify(&json, "x", &[key(&ours)]), Err(ManifestError::SignatureFile(_))));
+        assert!(matches!(
+            Manifest::verify(&json, "x", &[key(&ours)]),
+            Err(ManifestError::Signature(SignedError::SignatureFile(_)))
+        ));
         let mut changed = json.clone();
         changed[20] ^= 1;
         assert!(matches!(
             Manifest::verify(&changed, &signature, &[key(&ours)]),
-            Err(ManifestError::BadSignature)
+            Err(ManifestError::Signature(SignedError::BadSignature))
         ));
     }
 

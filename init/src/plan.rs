@@ -15,6 +15,8 @@ use crate::steps;
 pub struct Plan {
     /// Where the boot goes.
     pub goal: Goal,
+    /// Whether nothing was said about that: then the boot server may say it ([`crate::server_plan`]).
+    pub is_open: bool,
     /// Addresses and name servers.
     pub network: Network,
     /// The boot server for events; `None`: the image's own setting counts.
@@ -191,6 +193,7 @@ impl Plan {
         let problems = ip_errors.into_iter().map(|e| Problem { word: e.word, reason: e.reason }).collect();
         let mut plan = Plan {
             goal: Goal::Rescue,
+            is_open: false,
             hostname: network.hostname().map(str::to_owned),
             network,
             server: None,
@@ -212,7 +215,9 @@ impl Plan {
                 plan.problems.push(Problem { word: word.to_string(), reason });
             }
         }
+        let is_rescue = root.rescue;
         plan.goal = root.goal(line, &mut plan.problems);
+        plan.is_open = plan.goal == Goal::Rescue && !is_rescue && plan.problems.is_empty();
         if !plan.problems.is_empty() {
             plan.goal = Goal::Rescue;
         }
@@ -288,7 +293,15 @@ mod tests {
         let plan = plan("console=ttyAMA0 quiet");
         assert_eq!(plan.goal, Goal::Rescue);
         assert_eq!(plan.problems, []);
-        assert!(plan.watchdog);
+        assert!(plan.watchdog && plan.is_open);
+        for (text, is_open) in [
+            ("lifeboat.rescue", false),
+            ("root=live:http://a/b.squashfs", false),
+            ("lifeboat.typo", false),
+            ("ip=off", true),
+        ] {
+            assert_eq!(self::plan(text).is_open, is_open, "{text}");
+        }
     }
 
     #[test]

@@ -85,6 +85,11 @@ impl Root {
         }
     }
 
+    /// Whether there is such a file.
+    pub fn has(&self, path: &FilePath) -> bool {
+        self.file(path).is_ok()
+    }
+
     /// The status and line for a path that is not served. Who asks learns no more than "no such file"; the log says why.
     fn refuse(&self, path: &FilePath, why: Refused) -> (StatusCode, &'static str) {
         let file = self.path.join(path.as_path());
@@ -116,7 +121,12 @@ pub async fn answer(State(site): State<Arc<Site>>, method: Method, uri: Uri, hea
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    let path = match FilePath::parse(uri.path()) {
+    file_at(site, uri.path(), &method, &headers).await
+}
+
+/// Answers with the file at a URL's path.
+pub async fn file_at(site: Arc<Site>, path: &str, method: &Method, headers: &HeaderMap) -> Response {
+    let path = match FilePath::parse(path) {
         Ok(path) => path,
         Err(error @ PathError::BadEscape) => return text(StatusCode::BAD_REQUEST, error),
         Err(error) => return text(StatusCode::NOT_FOUND, error),
@@ -126,7 +136,7 @@ pub async fn answer(State(site): State<Arc<Site>>, method: Method, uri: Uri, hea
         opened.map(|(file, version)| (file, version, path))
     });
     match opened.await {
-        Ok(Ok((file, version, path))) => file_response(file, version, path.as_path(), &method, &headers),
+        Ok(Ok((file, version, path))) => file_response(file, version, path.as_path(), method, headers),
         Ok(Err((status, line))) => text(status, line),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while opening the file"),
     }

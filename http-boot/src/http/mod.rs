@@ -8,6 +8,7 @@ pub mod conditions;
 pub mod events;
 pub mod files;
 pub mod path;
+pub mod plans;
 pub mod range;
 pub mod request_log;
 
@@ -48,6 +49,8 @@ pub struct Peer(pub SocketAddr);
 /// The routes of one connection, from `peer`.
 pub fn router(site: Arc<Site>, peer: SocketAddr) -> Router {
     Router::new()
+        .route("/v1/boot/{serial}", get(plans::plan))
+        .route("/v1/boot/{serial}/minisig", get(plans::signature))
         .route("/v1/boot/{serial}/events", post(events::post))
         .route("/v1/devices", get(events::devices))
         .route("/v1/devices/{serial}/events", get(events::of_device))

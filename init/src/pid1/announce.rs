@@ -61,6 +61,11 @@ impl Announcer {
         (self.status.goal, self.machine, self.events) = (goal, machine, events);
     }
 
+    /// It is to become something else.
+    pub fn change_goal(&mut self, goal: String) {
+        self.status.goal = goal;
+    }
+
     /// A step begins.
     pub fn started(&mut self, step: &str, number: usize, total: usize) {
         (self.status.step, self.status.number, self.status.total) = (step.into(), number, total);

@@ -6,15 +6,17 @@
 use std::time::Duration;
 
 use anyhow::Result;
+use url::Url;
 
 use super::announce::Announcer;
 use super::image::Image;
 use super::step::Policy::{Optional, Required};
 use super::step::Step;
-use super::{mounts, steps};
+use super::{ask, mounts, steps};
 use crate::cmdline::CommandLine;
 use crate::config::Config;
 use crate::plan::{DiskBoot, Goal, Hold, Plan, RamBoot};
+use crate::server_plan::ServerPlan;
 use crate::status::Machine;
 
 /// The steps every boot takes.
@@ -145,8 +147,12 @@ const fn secs(seconds: u64) -> Option<Duration> {
 pub struct Boot {
     /// The image's own settings.
     pub config: Config,
-    /// What the command line asks for.
+    /// The command line.
+    line: CommandLine,
+    /// What it asks for, or the boot server where it leaves that open.
     pub plan: Plan,
+    /// The boot server's plan, where there is one.
+    followed: Option<ServerPlan>,
     /// From `filesystems` on: what this machine is.
     pub machine: Machine,
     /// The voice.
@@ -168,17 +174,60 @@ impl Boot {
         // The kernel drops all but ten lines in five seconds otherwise (Documentation/admin-guide/sysctl/kernel.rst). It
         // takes the word only with its newline.
         let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
-        let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
+        let line = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
         let config = steps::plan::read_config();
         Boot {
             machine: Machine::default(),
-            plan: Plan::parse(&CommandLine::parse(&line)),
+            plan: Plan::parse(&line),
+            line,
+            followed: None,
             config,
             announcer: Announcer::new(),
             image: None,
             overlay_bytes: 0,
             fetches: 0,
         }
+    }
+
+    /// The boot server, if there is one.
+    pub fn server(&self) -> Option<&Url> {
+        self.plan.server.as_ref().or(self.config.server.as_ref())
+    }
+
+    /// Takes the boot server's plan, or its having none; gives whether it leads out of the rescue.
+    ///
+    /// # Errors
+    /// When something in it cannot be understood. The plan is then the command line's own.
+    pub fn follow(&mut self, given: Option<ServerPlan>) -> Result<bool> {
+        let line = given.as_ref().map_or_else(|| self.line.clone(), |given| given.before(&self.line));
+        let plan = Plan::parse(&line);
+        if let Some(problem) = plan.problems.first() {
+            self.follow(None)?;
+            anyhow::bail!("the boot server's plan is not understood: {problem}");
+        }
+        let is_changed = plan.goal != self.plan.goal;
+        self.plan = plan;
+        // Still to be asked, whatever it said.
+        self.plan.is_open = true;
+        self.followed = given;
+        if is_changed {
+            (self.image, self.fetches) = (None, 0);
+            steps::plan::tell_settings(self)?;
+        }
+        Ok(self.plan.goal != Goal::Rescue)
+    }
+
+    /// After a failure: whether the boot server, whose plan this boot follows, has another one by now.
+    fn has_other_plan(&mut self) -> bool {
+        let (Some(followed), Some(server)) = (&self.followed, self.server()) else { return false };
+        let Ok(given) = ask::ask(server, &self.machine.serial) else { return false };
+        if given.as_ref() == Some(followed) {
+            return false;
+        }
+        if let Err(error) = self.follow(given) {
+            tracing::warn!("{error:#}");
+        }
+        true
     }
 
     /// The RAM boot that the plan asks for; the steps of [`RAM_BOOT`] run for no other goal.
@@ -216,12 +265,7 @@ impl Boot {
 /// Runs the boot. It ends only by PID 1's hand: at a hand-over or the machine's end.
 pub fn run() -> ! {
     let mut boot = Boot::new();
-    let further: &[Step] = match boot.plan.goal {
-        Goal::Rescue => &[],
-        Goal::RamBoot(_) => &RAM_BOOT,
-        Goal::DiskBoot(_) => &DISK_BOOT,
-    };
-    let total = COMMON.len() + further.len().max(1);
+    let total = COMMON.len() + further(&boot).len().max(1);
     for (step, number) in COMMON.iter().zip(1..) {
         while let Err(error) = step.take(&mut boot, number, total) {
             let retry = (step.policy == Required).then_some(Duration::from_secs(2));
@@ -232,16 +276,31 @@ pub fn run() -> ! {
             }
         }
     }
-    if boot.plan.goal == Goal::Rescue {
-        steps::rescue::stay(&mut boot, total);
+    loop {
+        if boot.plan.goal == Goal::Rescue {
+            steps::rescue::stay(&mut boot, COMMON.len() + 1);
+        }
+        let further = further(&boot);
+        let total = COMMON.len() + further.len();
+        steps::hand_over::stay_if_failed(&mut boot, total);
+        for attempt in 1.. {
+            let wait = Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S));
+            go_through(&mut boot, further, total, wait);
+            std::thread::sleep(wait);
+            if boot.has_other_plan() {
+                break;
+            }
+        }
     }
-    steps::hand_over::stay_if_failed(&mut boot, total);
-    for attempt in 1.. {
-        let wait = Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S));
-        go_through(&mut boot, further, total, wait);
-        std::thread::sleep(wait);
+}
+
+/// The steps behind [`COMMON`]; none for the rescue.
+fn further(boot: &Boot) -> &'static [Step] {
+    match boot.plan.goal {
+        Goal::Rescue => &[],
+        Goal::RamBoot(_) => &RAM_BOOT,
+        Goal::DiskBoot(_) => &DISK_BOOT,
     }
-    unreachable!("the attempts have no end")
 }
 
 /// Goes through the list once. Where it succeeds it does not come back.

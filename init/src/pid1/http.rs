@@ -40,6 +40,14 @@ pub fn client<'a>(urls: impl IntoIterator<Item = &'a Url>) -> Result<Client> {
 pub fn small_file(client: &Client, url: &Url, limit: usize) -> Result<Vec<u8>> {
     let response = client.get(url.clone()).send().with_context(|| format!("fetching {url}"))?;
     ensure!(response.status() == StatusCode::OK, "fetching {url}: the server says {}", response.status());
+    body(response, url, limit)
+}
+
+/// All of an answer that is a small file.
+///
+/// # Errors
+/// For a web page, or more than `limit` bytes.
+pub fn body(response: Response, url: &Url, limit: usize) -> Result<Vec<u8>> {
     ensure!(!is_page(&response), "fetching {url}: {PAGE}");
     let mut bytes = Vec::new();
     response.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {url}"))?;

@@ -5,6 +5,7 @@
 //! SSH server (`rescue sshd`). They find each other in `/run/lifeboat` and tell PID 1 what they need over [`control`].
 
 pub mod announce;
+pub mod ask;
 pub mod boot;
 pub mod control;
 pub mod devices;

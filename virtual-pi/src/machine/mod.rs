@@ -1,6 +1,7 @@
 //! The machine: QEMU with what the bootloader loaded.
 
 mod device_tree;
+pub mod line;
 pub mod options;
 mod process;
 mod qmp;
@@ -23,11 +24,15 @@ use regex::bytes::Regex;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+pub use line::{Line, Traffic};
 pub use options::{Forward, Model, Options};
 pub use process::{Killer, Sinks};
 pub use state::{End, Mark};
 pub use usage::Usage;
 
+use crate::board::Mac;
+
+use line::Listening;
 use process::{Process, Start};
 use qmp::Qmp;
 use state::Missed;
@@ -50,6 +55,8 @@ pub struct Machine {
     process: Process,
     qmp: Arc<Qmp>,
     forwards: Vec<Forward>,
+    mac: Mac,
+    traffic: Option<Arc<Traffic>>,
     /// The sockets, as long as QEMU may want them.
     _folder: TempDir,
 }
@@ -72,6 +79,8 @@ impl Machine {
         let folder =
             tempfile::Builder::new().prefix("virtual-pi-").tempdir().context("making a temporary folder")?;
         let files = write_files(options, folder.path())?;
+        let line = options.line.map(|line| Ok::<_, anyhow::Error>((line, Listening::new(folder.path())?)));
+        let line = line.transpose()?;
         let (process, qmp) = Process::start(Start {
             qemu: options.qemu.clone(),
             arguments: options.arguments(folder.path())?,
@@ -86,7 +95,15 @@ impl Machine {
             fs::remove_file(folder.path().join(file))
                 .with_context(|| format!("removing the temporary {file}"))?;
         }
-        let mut machine = Self { process, qmp: Arc::new(qmp), forwards: Vec::new(), _folder: folder };
+        let traffic = line.map(|(line, listening)| listening.run(line)).transpose()?;
+        let mut machine = Self {
+            process,
+            qmp: Arc::new(qmp),
+            forwards: Vec::new(),
+            mac: options.pi.mac,
+            traffic,
+            _folder: folder,
+        };
         machine.forwards = machine.find_forwards(&options.forwards)?;
         machine.qmp("cont", &Value::Null)?;
         if !options.no_dhcp_for.is_zero() {
@@ -262,6 +279,21 @@ impl Machine {
     /// When QEMU is gone.
     pub fn set_frames_dropped(&self, dropped: bool) -> Result<()> {
         self.qmp("qom-set", &drop_frames(dropped)).map(drop)
+    }
+
+    /// Plugs the network card in that [`Options::card`] left out.
+    ///
+    /// # Errors
+    /// When QEMU refuses: there is one already.
+    pub fn plug_card_in(&self) -> Result<()> {
+        let mac = self.mac.to_string();
+        let card = json!({"driver": "virtio-net-pci", "netdev": "net", "bus": options::SLOT, "mac": mac, "romfile": ""});
+        self.qmp("device_add", &card).map(drop)
+    }
+
+    /// What passed over the line of [`Options::line`].
+    pub fn traffic(&self) -> Option<&Traffic> {
+        self.traffic.as_deref()
     }
 
     /// QEMU's process id.

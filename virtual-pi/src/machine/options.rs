@@ -9,6 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use super::line::{self, Line};
 use crate::board::Pi;
 use crate::bootloader::firmware::Boot;
 
@@ -53,6 +54,10 @@ pub struct Options {
     pub reboots: bool,
     /// For how long after the start what the guest sends is dropped, so that it gets no address.
     pub no_dhcp_for: Duration,
+    /// What is wrong with the line to the network, if something is.
+    pub line: Option<Line>,
+    /// Whether the network card is there from the start; otherwise [`super::Machine::plug_card_in`] brings it.
+    pub card: bool,
     /// When the machine is killed, whatever it does.
     pub time_limit: Duration,
     /// QEMU.
@@ -61,6 +66,8 @@ pub struct Options {
     pub qemu_arguments: Vec<OsString>,
 }
 
+/// Where a card is plugged in later.
+pub(super) const SLOT: &str = "slot";
 /// The time limit where none is given.
 pub const TIME_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -78,6 +85,8 @@ impl Options {
             watchdog: false,
             reboots: false,
             no_dhcp_for: Duration::ZERO,
+            line: None,
+            card: true,
             time_limit: TIME_LIMIT,
             qemu: "qemu-system-aarch64".into(),
             qemu_arguments: Vec::new(),
@@ -110,7 +119,7 @@ impl Options {
             words.add("-initrd").file(&folder.join("initramfs"));
         }
         words.add("-append").word(self.command_line().trim_end());
-        self.network(&mut words);
+        self.network(&mut words, folder);
         if self.model == Model::Virt {
             words.add("-device virtio-rng-pci -device virtio-serial-pci");
             words.socket("report", &folder.join("report"));
@@ -136,7 +145,7 @@ impl Options {
         }
     }
 
-    fn network(&self, words: &mut Words) {
+    fn network(&self, words: &mut Words, folder: &Path) {
         let forwards: String =
             self.forwards.iter().map(|f| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", f.host, f.guest)).collect();
         words.add("-netdev").word(&format!("user,id=net{forwards}"));
@@ -144,12 +153,24 @@ impl Options {
         let status = if self.no_dhcp_for.is_zero() { "off" } else { "on" };
         words.add("-chardev null,id=hole -object");
         words.word(&format!("filter-redirector,id=drop,netdev=net,queue=tx,outdev=hole,status={status}"));
+        if self.line.is_some() {
+            for queue in line::QUEUES {
+                for end in ["in", "out"] {
+                    words.socket(&format!("line-{queue}-{end}"), &line::socket(folder, queue, end));
+                }
+                words.add("-object").word(&format!(
+                    "filter-redirector,id=line-{queue},netdev=net,queue={queue},indev=line-{queue}-in,outdev=line-{queue}-out"
+                ));
+            }
+        }
         let mac = self.pi.mac;
-        match self.model {
-            Model::Virt => {
+        match (self.model, self.card) {
+            (Model::Virt, true) => {
                 words.add("-device").word(&format!("virtio-net-pci,netdev=net,mac={mac},romfile="))
             }
-            Model::Raspi4B => words.add("-device").word(&format!("usb-net,netdev=net,mac={mac}")),
+            // Cards come and go behind a port of their own (QEMU's docs/pcie.txt).
+            (Model::Virt, false) => words.add("-device").word(&format!("pcie-root-port,id={SLOT},chassis=1")),
+            (Model::Raspi4B, _) => words.add("-device").word(&format!("usb-net,netdev=net,mac={mac}")),
         };
     }
 

@@ -9,11 +9,12 @@ use reqwest::blocking::Client;
 use url::Url;
 
 use crate::config::KEYS_DIR;
-use crate::manifest::{MANIFEST_LIMIT, Manifest, SIGNATURE_LIMIT};
+use crate::manifest::{MANIFEST_LIMIT, Manifest};
 use crate::pid1::boot::Boot;
 use crate::pid1::image::{Hashes, Image};
 use crate::pid1::{file, http};
 use crate::plan::Trust;
+use crate::signed::SIGNATURE_LIMIT;
 
 /// The newest serial of each image's name that was seen.
 const NEWEST_PATH: &str = "/run/lifeboat/newest.json";
@@ -93,7 +94,7 @@ fn sibling(url: &Url, suffix: &str) -> Result<Url> {
 }
 
 /// The public keys in the image. One that cannot be read is an error: the builder put it there for a reason.
-fn keys(folder: &Path) -> Result<Vec<PublicKey>> {
+pub(crate) fn keys(folder: &Path) -> Result<Vec<PublicKey>> {
     let mut keys = Vec::new();
     let Ok(entries) = std::fs::read_dir(folder) else { return Ok(keys) };
     for entry in entries.flatten() {

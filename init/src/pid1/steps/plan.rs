@@ -16,6 +16,12 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     for problem in &boot.plan.problems {
         tracing::error!("kernel parameter not understood: {problem}");
     }
+    tell_settings(boot)
+}
+
+/// Says what the boot is to become, and tells PID 1 what it needs to know of it.
+pub(crate) fn tell_settings(boot: &mut Boot) -> Result<()> {
+    boot.announcer.change_goal(goal(&boot.plan));
     tracing::info!("plan: {}", goal(&boot.plan));
     // A rescue that was asked for is no failure: it waits for its human. So does a boot that is to be held.
     let asked_for = match &boot.plan.goal {
