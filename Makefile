@@ -1,6 +1,6 @@
 # Pi Lifeboat. Every target installs what it lacks (Debian 12 or 13) and builds what changed.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check device bench fuzz clean
+.PHONY: help demo test check device bench fuzz chaos clean
 
 OS ?= rescue
 
@@ -29,6 +29,10 @@ bench: ## speed and memory against the systems to beat
 fuzz: ## look for input that our parsers do not survive (SECONDS_EACH=60)
 	@.ci/setup fuzz
 	@.ci/fuzz
+
+chaos: ## boots into RAM while everything is broken at random (RUNS=50, SEED=1)
+	@.ci/setup test
+	@.ci/chaos $(RUNS) $(SEED)
 
 clean: ## remove all that was built
 	rm -rf target

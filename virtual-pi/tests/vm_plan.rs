@@ -22,8 +22,7 @@ fn put_plan(server: &Server, parameters: &str, signed: bool) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plan.json");
         std::fs::write(&file, &plan).unwrap();
-        let mut sign = std::process::Command::new(site::program("boot-files"));
-        site::images::run(sign.arg("sign").arg(&file).arg("--key").arg(&Images::get().image_key));
+        site::images::sign(&file);
         let signature = std::fs::read(folder.path().join("plan.json.minisig")).unwrap();
         server.put(&format!("{OWN}.minisig"), &signature);
     }

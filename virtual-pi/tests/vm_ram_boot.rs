@@ -38,30 +38,6 @@ fn an_image_is_fetched_verified_and_handed_over_to() {
 }
 
 #[test]
-fn a_server_killed_half_way_is_resumed() {
-    let mut server = Server::start();
-    server.put_os(&Images::get().tiny);
-    let size = Images::get().tiny.metadata().unwrap().len();
-    let proxy = Proxy::start(server.port, SLOW);
-    let machine = server.power_on(&format!("root=live:http://{HOST}:{}/tiny.squashfs", proxy.port));
-    let half = |status: &init::status::BootStatus| status.progress.is_some_and(|p| p.bytes >= size / 2);
-    wait(&machine, "half of it", half);
-    server.kill();
-    proxy.cut(true);
-    wait_console(&machine, "fetch: failed: ");
-    assert!(ssh_ok(&machine, "rescue status").contains("fetch"), "SSH answers meanwhile");
-    server.run();
-    proxy.pass();
-    wait_console(&machine, "TEST-OS end");
-    let received: u64 = figure(&machine.console(), "TEST-OS received ");
-    // Headers, manifest and SSH take their share; a second half would be 50 percent.
-    assert!(
-        received > size && received < size + size / 10,
-        "{received} bytes received for an image of {size}"
-    );
-}
-
-#[test]
 fn a_worker_killed_mid_fetch_resumes() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -90,44 +66,6 @@ fn an_image_that_comes_late_is_found() {
 }
 
 #[test]
-fn a_flipped_byte_costs_its_chunk_and_then_a_refusal_by_name() {
-    let server = Server::start();
-    server.put_os(&Images::get().tiny);
-    let good = std::fs::read(&Images::get().tiny).unwrap();
-    let mut bad = good.clone();
-    bad[7 * (1 << 20) + 17] ^= 1;
-    server.put("tiny.squashfs", &bad);
-    let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
-    wait_console(&machine, "fetching chunk 7 of .* again");
-    let status = wait(&machine, "a refusal", |status| {
-        status
-            .last_error
-            .as_ref()
-            .is_some_and(|error| error.step == "fetch" && error.error.contains("chunk 7 of"))
-    });
-    assert!(status.last_error.unwrap().error.contains("is not what was signed"));
-    assert!(ssh_ok(&machine, "rescue status").contains("chunk 7"));
-    // The same image, mended: one chunk is left to fetch.
-    server.put("tiny.squashfs", &good);
-    wait_console(&machine, "fetched 1.0 MiB in ");
-    wait_console(&machine, "TEST-OS end");
-}
-
-#[test]
-fn a_truncated_image_is_named_and_mended() {
-    let server = Server::start();
-    server.put_os(&Images::get().tiny);
-    let good = std::fs::read(&Images::get().tiny).unwrap();
-    server.put("tiny.squashfs", &good[..good.len() / 2]);
-    let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
-    wait(&machine, "a truncated file", |status| {
-        status.last_error.as_ref().is_some_and(|error| error.error.contains("bytes") && error.step == "fetch")
-    });
-    server.put("tiny.squashfs", &good);
-    wait_console(&machine, "TEST-OS end");
-}
-
-#[test]
 fn an_image_signed_by_a_stranger_is_refused() {
     let server = Server::start();
     let stranger = folder().join("stranger.squashfs");
@@ -142,45 +80,6 @@ fn an_image_signed_by_a_stranger_is_refused() {
     let fetched = |record: &serde_json::Value| record.to_string().contains("stranger.squashfs");
     ssh_ok(&machine, "true");
     assert!(!server.log().iter().any(fetched), "not a byte of it was fetched");
-}
-
-/// Serves a signed manifest of 2 GiB, and nothing behind it.
-fn put_huge(server: &Server) {
-    let manifest = std::fs::read(Images::get().tiny.with_extension("json")).unwrap();
-    let mut manifest: serde_json::Value = serde_json::from_slice(&manifest).unwrap();
-    manifest["size"] = (2_u64 << 30).into();
-    manifest["blake3"] = vec!["00".repeat(32); 2048].into();
-    let folder = tempfile::tempdir_in(folder()).unwrap();
-    let huge = folder.path().join("huge.json");
-    std::fs::write(&huge, manifest.to_string()).unwrap();
-    let mut sign = std::process::Command::new(site::program("boot-files"));
-    site::images::run(sign.arg("sign").arg(&huge).arg("--key").arg(&Images::get().image_key));
-    for name in ["huge.json", "huge.json.minisig"] {
-        server.put(name, &std::fs::read(folder.path().join(name)).unwrap());
-    }
-}
-
-#[test]
-fn an_image_larger_than_the_ram_is_refused_with_the_figures() {
-    let server = Server::start();
-    put_huge(&server);
-    let machine = server.power_on(&format!("root=live:{}", server.url("huge.squashfs")));
-    let status = wait(&machine, "a refusal", |status| status.last_error.is_some());
-    let error = status.last_error.unwrap();
-    assert!(error.step == "budget" && error.error.contains("the image needs 2.0 GiB"), "{error:?}");
-    ssh_ok(&machine, "true");
-}
-
-/// Invariant 2. The manifest goes well at every try, which is no progress.
-#[test]
-fn a_forgotten_failure_reboots() {
-    let server = Server::start();
-    put_huge(&server);
-    let append = format!("root=live:{} lifeboat.reboot_after=15", server.url("huge.squashfs"));
-    let machine = server.power_on(&append);
-    wait_console(&machine, "neither progress nor a login for 15 s: rebooting");
-    assert!(machine.console().matches("manifest: done").count() >= 2, "{}", machine.console());
-    machine.wait_for_end(LIMIT).unwrap();
 }
 
 /// Whoever is at work in the rescue is not thrown out by a boot that succeeds meanwhile.

@@ -222,7 +222,7 @@ impl Supervisor {
         }
     }
 
-    /// Invariant 2: no failure is the end. The vm tier's test `a_forgotten_failure_reboots` holds it.
+    /// Invariant 2: no failure is the end. The row "too big for the RAM" of `vm_bad_days` holds it.
     fn reboot_when_forgotten(&mut self) {
         let Some(limit) = self.reboot_after else { return };
         let logged_in = std::fs::read_dir(SESSIONS_DIR).is_ok_and(|mut sessions| sessions.next().is_some());

@@ -189,6 +189,11 @@ pub fn sign_os(squashfs: &Path, key: &Path) {
     run(command.arg("os").arg(squashfs).arg("--manifest-only").arg("--no-init-check").arg("--key").arg(key));
 }
 
+/// Signs a file with the key of OS images.
+pub fn sign(file: &Path) {
+    run(Command::new(program("boot-files")).arg("sign").arg(file).arg("--key").arg(&Images::get().image_key));
+}
+
 /// busybox out of the rescue, a script as init, and noise that no compression makes smaller.
 fn make_tiny_root(folder: &Path, rescue: &Path) -> PathBuf {
     let unpacked = folder.join("unpacked");

@@ -12,12 +12,15 @@ pub struct Proxy {
     state: Arc<State>,
 }
 
+const PAGE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Type: text/html; charset=utf-8\r\nConnection: close\r\n\r\n<html>Log in</html>";
+
 struct State {
     target: u16,
     /// Bytes a second towards the guest.
     rate: u64,
     passed: AtomicU64,
     refusing: AtomicBool,
+    portal: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
 }
 
@@ -31,6 +34,7 @@ impl Proxy {
             rate,
             passed: AtomicU64::new(0),
             refusing: AtomicBool::new(false),
+            portal: AtomicBool::new(false),
             open: Mutex::default(),
         });
         let accepting = state.clone();
@@ -46,6 +50,20 @@ impl Proxy {
     /// Bytes passed on towards the guest.
     pub fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::Relaxed)
+    }
+
+    /// Waits until so many bytes have passed.
+    pub fn wait_for(&self, bytes: u64) {
+        let end = Instant::now() + super::LIMIT;
+        while self.passed() < bytes {
+            assert!(Instant::now() < end, "{} of {bytes} bytes have passed", self.passed());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// From now on a network that wants a login first: a page, whatever is asked for. Or no longer.
+    pub fn answer_with_a_page(&self, portal: bool) {
+        self.state.portal.store(portal, Ordering::SeqCst);
     }
 
     /// Cuts what is open; as long as `refusing`, new connections end at once.
@@ -65,6 +83,11 @@ impl Proxy {
 impl State {
     fn serve(&self, mut guest: TcpStream) {
         if self.refusing.load(Ordering::SeqCst) {
+            return;
+        }
+        if self.portal.load(Ordering::SeqCst) {
+            let _ = guest.read(&mut [0; 4096]);
+            let _ = guest.write_all(PAGE);
             return;
         }
         let Ok(mut server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
