@@ -25,6 +25,9 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     }
     write_goal(plan, text)?;
     write_network(plan, text)?;
+    if !plan.neighbours.mdns {
+        writeln!(text, "mDNS: nobody is told of NAME.local")?;
+    }
     if let Some(server) = &plan.server {
         writeln!(text, "events: to {server}")?;
     }

@@ -14,6 +14,7 @@ pub mod host_key;
 pub mod ip;
 pub mod links;
 pub mod manifest;
+pub mod neighbours;
 pub mod network;
 pub mod plan;
 mod root;

@@ -5,6 +5,7 @@ use url::Url;
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
 use crate::ip;
+use crate::neighbours::Neighbours;
 use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
@@ -19,6 +20,8 @@ pub struct Plan {
     pub is_open: bool,
     /// Addresses and name servers.
     pub network: Network,
+    /// What neighbours are told.
+    pub neighbours: Neighbours,
     /// The boot server for events; `None`: the image's own setting counts.
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
@@ -161,7 +164,7 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS].into_iter().flatten().copied()
+    [PARAMETERS, crate::root::PARAMETERS, crate::neighbours::PARAMETERS].into_iter().flatten().copied()
 }
 
 /// Those that this file reads.
@@ -196,6 +199,7 @@ impl Plan {
             is_open: false,
             hostname: network.hostname().map(str::to_owned),
             network,
+            neighbours: Neighbours::default(),
             server: None,
             reboot_after: None,
             watchdog: true,
@@ -209,7 +213,7 @@ impl Plan {
             // Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
             let taken = root.take(&word.name, value).and_then(|taken| match taken {
                 true => Ok(()),
-                false => plan.take(&word.name, value),
+                false => plan.take_rest(&word.name, value),
             });
             if let Err(reason) = taken {
                 plan.problems.push(Problem { word: word.to_string(), reason });
@@ -222,6 +226,13 @@ impl Plan {
             plan.goal = Goal::Rescue;
         }
         plan
+    }
+
+    fn take_rest(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if self.neighbours.take(name, value)? {
+            return Ok(());
+        }
+        self.take(name, value)
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {

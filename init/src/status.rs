@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::event::{Progress, State};
+use crate::neighbours::{SpanningTree, Switch};
 
 /// The folder of all that follows.
 pub const RUN_DIR: &str = "/run/lifeboat";
@@ -96,6 +97,9 @@ pub struct NetworkStatus {
     /// The host name from `ip=` or DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
+    /// The name that neighbours find this machine by (mDNS), `cm4-7.local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mdns_name: Option<String>,
     /// Whether some interface has an IPv4 address that a route may use.
     pub online: bool,
 }
@@ -116,4 +120,10 @@ pub struct InterfaceStatus {
     pub gateway: Option<String>,
     /// What it is doing, in words: `DHCP: 3 requests without an answer`.
     pub state: String,
+    /// The switch at the other end of its cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub switch: Option<Switch>,
+    /// Spanning tree as heard on its cable.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spanning_tree: Option<SpanningTree>,
 }

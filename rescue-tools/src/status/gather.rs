@@ -95,9 +95,9 @@ fn network(sources: &Sources) -> NetworkStatus {
             mac: text(&folder.join("address")).unwrap_or_default(),
             carrier: text(&folder.join("carrier")).as_deref() == Some("1"),
             addresses: addresses.lines().filter_map(|line| ipv6_address(line, &name)).collect(),
-            gateway: None,
             state: text(&folder.join("operstate")).unwrap_or_default(),
             name,
+            ..InterfaceStatus::default()
         }
     });
     NetworkStatus { interfaces: interfaces.collect(), ..NetworkStatus::default() }

@@ -27,7 +27,8 @@ pub fn render(status: &Status, colour: bool) -> String {
     page.field("Memory", &human(machine.memory));
     page.field("Kernel", &machine.kernel);
     page.field("Image", &machine.image);
-    page.list("Network", status.network.interfaces.iter().map(interface), "no interface");
+    let name = status.network.mdns_name.iter().map(|name| format!("{name} (mDNS)"));
+    page.list("Network", name.chain(status.network.interfaces.iter().map(interface)), "no interface");
     page.list("Disks", status.disks.iter().flat_map(disk), "none");
     match &status.boot {
         Some(boot) => boot_lines(&mut page, boot),
@@ -88,7 +89,9 @@ pub fn remaining(boot: &BootStatus) -> String {
 fn interface(interface: &InterfaceStatus) -> String {
     let carrier = if interface.carrier { "" } else { " (no cable)" };
     let mut line = format!("{}{carrier} {}", interface.name, interface.mac);
-    for part in interface.addresses.iter().chain([&interface.state]).filter(|part| !part.is_empty()) {
+    let heard = interface.heard();
+    let parts = interface.addresses.iter().chain([&interface.state]).chain(&heard);
+    for part in parts.filter(|part| !part.is_empty()) {
         line.push_str(", ");
         line.push_str(part);
     }
@@ -177,6 +180,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use init::event::Progress;
+    use init::neighbours::Switch;
     use init::status::{Machine, NetworkStatus, StepError};
     use proptest::prelude::*;
 
@@ -200,9 +204,11 @@ mod tests {
                     mac: "dc:a6:32:01:02:03".into(),
                     carrier: true,
                     addresses: vec!["192.168.1.20/24".into(), "fe80::dea6:32ff:fe01:203/64".into()],
-                    gateway: None,
                     state: "DHCP: bound".into(),
+                    switch: Some(Switch { name: "sw1".into(), port: "7".into(), ..Switch::default() }),
+                    ..InterfaceStatus::default()
                 }],
+                mdns_name: Some("cm4-7.local".into()),
                 ..NetworkStatus::default()
             },
             disks: Vec::new(),
@@ -231,6 +237,8 @@ mod tests {
             "10.0 MiB/s, 30 s left\n",
             "refused",
             "10000000abcdef01",
+            "Network   cm4-7.local (mDNS)\n",
+            "switch sw1, port 7",
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }

@@ -1,10 +1,11 @@
 //! The child `network`: brings every wired interface up and keeps it up, each for itself: a cable that is plugged in
 //! later, a lease that runs out, an interface that appears. It writes down what there is in `/run/lifeboat/network.json`
 //! and `/etc/resolv.conf` ([`report`]), and never ends. [`addresses`] tells the kernel of addresses and routes, [`links`] makes
-//! bonds and VLANs, [`rdnss`] hears which name servers routers announce.
+//! bonds and VLANs, [`rdnss`] hears which name servers routers announce, [`neighbours`] says who we are and hears who the switch is.
 
 mod addresses;
 mod links;
+mod neighbours;
 mod rdnss;
 mod report;
 
@@ -32,6 +33,7 @@ use crate::pid1::dhcp::message::Lease;
 use crate::plan::Plan;
 use crate::status::{InterfaceStatus, NetworkStatus};
 use links::ToMake;
+use neighbours::{Neighbours, Wire};
 use rdnss::Announced;
 
 /// Routes of the first interface come before those of the second: metric = this + index.
@@ -63,6 +65,7 @@ struct Interface {
     controller: Option<u32>,
     /// Name servers that routers announced, and until when they are good.
     announced: Vec<(Ipv6Addr, Instant)>,
+    wire: Wire,
 }
 
 struct Network {
@@ -72,6 +75,7 @@ struct Network {
     interfaces: BTreeMap<u32, Interface>,
     news: mpsc::Sender<(u32, News)>,
     to_make: ToMake,
+    neighbours: Neighbours,
     written: Option<(NetworkStatus, String)>,
 }
 
@@ -102,8 +106,9 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
         tracing::warn!("{error:#}: name servers come from DHCP and the command line alone");
     }
     let to_make = ToMake::new(&plan.network);
-    let mut network =
-        Network { plan, places, handle, interfaces: BTreeMap::new(), news, to_make, written: None };
+    let (neighbours, mut neighbours_news) = Neighbours::start(&plan);
+    let interfaces = BTreeMap::new();
+    let mut network = Network { plan, places, handle, interfaces, news, to_make, neighbours, written: None };
     network.take_hostname();
     let mut links = network.handle.link().get().execute();
     while let Some(link) = links.try_next().await.context("listing the interfaces")? {
@@ -123,6 +128,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
             }
             Some((index, news)) = heard.recv() => network.hear(index, news).await,
             Some(announced) = announced.recv() => network.take_announced(announced),
+            Some(news) = neighbours_news.recv() => network.take_neighbour(news),
             () = sleep(MAKE_AGAIN), if !network.to_make.is_empty() => {}
             // What a router announced may be over.
             () = sleep(LOOK_AGAIN) => {}
@@ -182,6 +188,7 @@ impl Network {
         if carrier != interface.status.carrier {
             tracing::info!("{}: {}", interface.status.name, if carrier { "link is up" } else { "no link" });
             interface.status.carrier = carrier;
+            interface.wire = Wire::new_link(&mut interface.status);
             if let Some(client) = interface.client.take() {
                 client.abort();
             }
@@ -341,6 +348,7 @@ impl Network {
             lease: None,
             controller: controller_of(link),
             announced: Vec::new(),
+            wire: Wire::default(),
         })
     }
 

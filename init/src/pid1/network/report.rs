@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::time::Instant;
 
-use super::{Interface, Network};
+use super::Network;
 use crate::pid1::file;
 use crate::status::NetworkStatus;
 
@@ -16,13 +16,14 @@ impl Network {
         }
     }
 
-    fn hostname(&self) -> Option<String> {
+    pub(super) fn hostname(&self) -> Option<String> {
         let mut leases = self.interfaces.values().filter_map(|interface| interface.lease.as_ref());
         self.plan.hostname.clone().or_else(|| leases.find_map(|lease| lease.hostname.clone()))
     }
 
     /// Writes down what there is, if it has changed.
     pub(super) fn write(&mut self) {
+        self.refresh_neighbours();
         let leases = || self.interfaces.values().filter_map(|interface| interface.lease.as_ref());
         let leased = leases().flat_map(|lease| lease.nameservers.iter().copied().map(IpAddr::V4));
         let now = Instant::now();
@@ -37,9 +38,10 @@ impl Network {
         }
         let status = NetworkStatus {
             interfaces: self.interfaces.values().map(|interface| interface.status.clone()).collect(),
-            online: self.interfaces.values().any(Interface::is_online),
+            online: self.interfaces.values().any(|interface| interface.status.is_online()),
             nameservers,
             hostname: self.hostname(),
+            mdns_name: self.mdns_name(),
         };
         let mut domains: Vec<&str> = Vec::new();
         for domain in leases().flat_map(|lease| &lease.domains) {
@@ -65,12 +67,5 @@ impl Network {
             Ok(()) => self.written = written,
             Err(error) => tracing::error!("{error:#}"),
         }
-    }
-}
-
-impl Interface {
-    /// An IPv4 address, or an IPv6 one that reaches further than the link.
-    fn is_online(&self) -> bool {
-        self.status.carrier && self.status.addresses.iter().any(|address| !address.starts_with("fe80:"))
     }
 }

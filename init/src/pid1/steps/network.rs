@@ -35,13 +35,17 @@ fn waits_for(status: Option<NetworkStatus>) -> String {
         return "waiting for a wired interface (is its driver in the image?); the console is the only way in"
             .into();
     }
-    let each = interfaces.iter().map(|interface| format!("{}: {}", interface.name, interface.state));
+    let each = interfaces.iter().map(|interface| {
+        let heard = interface.heard().into_iter().map(|words| format!("; {words}"));
+        format!("{}: {}{}", interface.name, interface.state, heard.collect::<String>())
+    });
     format!("waiting for an address; {}", each.collect::<Vec<_>>().join(", "))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::neighbours::SpanningTree;
     use crate::status::InterfaceStatus;
 
     #[test]
@@ -49,7 +53,12 @@ mod tests {
         assert!(waits_for(None).contains("wired interface"));
         let eth0 =
             InterfaceStatus { name: "eth0".into(), state: "waiting for a link".into(), ..Default::default() };
-        let status = NetworkStatus { interfaces: vec![eth0], ..Default::default() };
-        assert_eq!(waits_for(Some(status)), "waiting for an address; eth0: waiting for a link");
+        let mut status = NetworkStatus { interfaces: vec![eth0], ..Default::default() };
+        assert_eq!(waits_for(Some(status.clone())), "waiting for an address; eth0: waiting for a link");
+        let tree =
+            SpanningTree { protocol: "STP".into(), forward_delay: 15, may_block: true, ..Default::default() };
+        status.interfaces[0].spanning_tree = Some(tree);
+        let words = waits_for(Some(status));
+        assert!(words.contains("(STP, root ): the switch's port may still be blocking"), "{words}");
     }
 }
