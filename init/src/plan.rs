@@ -5,6 +5,7 @@ use url::Url;
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
 use crate::ip;
+use crate::layers::Layer;
 use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
@@ -75,6 +76,8 @@ pub struct RamBoot {
     pub mirrors: Vec<Url>,
     /// How it is checked.
     pub trust: Trust,
+    /// What is laid over it, the lowest first.
+    pub layers: Vec<Layer>,
     /// The most that the writable layer may hold; `None`: all that the image and the floor leave.
     pub overlay: Option<Size>,
     /// The memory that the OS itself needs.
@@ -159,7 +162,7 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS].into_iter().flatten().copied()
+    [PARAMETERS, crate::root::PARAMETERS, crate::layers::PARAMETERS].into_iter().flatten().copied()
 }
 
 /// Those that this file reads.
@@ -321,6 +324,23 @@ mod tests {
     }
 
     #[test]
+    fn layers_lie_over_an_image_in_ram_and_over_nothing_else() {
+        let hash = "ab".repeat(32);
+        let words =
+            format!("root=live:http://a/os lifeboat.sha256={hash} lifeboat.layer=http://a/site.squashfs");
+        let Goal::RamBoot(boot) = plan(&words).goal else { panic!("{words}") };
+        // The hash vouches for the image of root=live: alone.
+        assert_eq!((boot.layers.len(), boot.layers[0].url.as_str()), (1, "http://a/site.squashfs"));
+        let disk = plan("root=UUID=1 lifeboat.layer=http://a/site.squashfs");
+        assert_eq!(disk.goal, Goal::Rescue);
+        assert_eq!(disk.problems[0].word, "lifeboat.layer=http://a/site.squashfs");
+        assert_eq!(
+            plan("lifeboat.rescue root=live:http://a/x.squashfs lifeboat.layer=http://a/s.squashfs").problems,
+            []
+        );
+    }
+
+    #[test]
     fn a_boot_is_held_where_dracut_would() {
         for (words, hold) in [
             ("quiet", None),
@@ -385,6 +405,7 @@ mod tests {
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",
+            "lifeboat.layer=http://a/site.img",
             "root=live:nfs://a/b.squashfs",
             "root=live:http://a/b.img",
             "root=LABEL=",

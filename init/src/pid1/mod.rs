@@ -21,6 +21,7 @@ pub mod machine;
 pub mod modprobe;
 pub mod mounts;
 pub mod network;
+pub mod stack;
 pub mod step;
 pub mod steps;
 pub mod supervisor;
