@@ -7,7 +7,7 @@ use crate::cmdline::CommandLine;
 use crate::ip::Interface;
 use crate::links;
 use crate::network::{V4, V6};
-use crate::plan::{Console, Goal, Hold, Plan};
+use crate::plan::{Console, Goal, Hold, Plan, Trust};
 use crate::steps;
 
 /// The explanation, and whether every word was understood.
@@ -66,6 +66,12 @@ fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
             writeln!(text, "  image: {}, checked {}", boot.url, boot.trust.describe())?;
             for mirror in &boot.mirrors {
                 writeln!(text, "  or from: {mirror}")?;
+            }
+            for layer in &boot.layers {
+                writeln!(text, "  over it: {}, checked {}", layer.url, Trust::Signed.describe())?;
+                for mirror in &layer.mirrors {
+                    writeln!(text, "    or from: {mirror}")?;
+                }
             }
             match boot.overlay {
                 Some(size) => writeln!(text, "  overlay: up to {size}")?,

@@ -5,9 +5,10 @@ use url::Url;
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
 use crate::ip;
-use crate::neighbours::Neighbours;
+use crate::layers::{self, Layer};
+use crate::neighbours::{self, Neighbours};
 use crate::network::Network;
-use crate::root::RootWords;
+use crate::root::{self, RootWords};
 use crate::size::Size;
 use crate::steps;
 
@@ -80,6 +81,8 @@ pub struct RamBoot {
     pub mirrors: Vec<Url>,
     /// How it is checked.
     pub trust: Trust,
+    /// What is laid over it, the lowest first.
+    pub layers: Vec<Layer>,
     /// The most that the writable layer may hold; `None`: all that the image and the floor leave.
     pub overlay: Option<Size>,
     /// The memory that the OS itself needs.
@@ -164,7 +167,8 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS, crate::neighbours::PARAMETERS].into_iter().flatten().copied()
+    let lists = [PARAMETERS, root::PARAMETERS, layers::PARAMETERS, neighbours::PARAMETERS];
+    lists.into_iter().flatten().copied()
 }
 
 /// Those that this file reads.
@@ -210,11 +214,7 @@ impl Plan {
         let mut root = RootWords::default();
         for word in &line.words {
             let value = word.value.as_deref().unwrap_or("");
-            // Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
-            let taken = root.take(&word.name, value).and_then(|taken| match taken {
-                true => Ok(()),
-                false => plan.take_rest(&word.name, value),
-            });
+            let taken = plan.take_word(&mut root, &word.name, value);
             if let Err(reason) = taken {
                 plan.problems.push(Problem { word: word.to_string(), reason });
             }
@@ -228,11 +228,10 @@ impl Plan {
         plan
     }
 
-    fn take_rest(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if self.neighbours.take(name, value)? {
-            return Ok(());
-        }
-        self.take(name, value)
+    /// Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
+    fn take_word(&mut self, root: &mut RootWords, name: &str, value: &str) -> Result<(), String> {
+        let taken = root.take(name, value)? || self.neighbours.take(name, value)?;
+        if taken { Ok(()) } else { self.take(name, value) }
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
@@ -345,6 +344,23 @@ mod tests {
     }
 
     #[test]
+    fn layers_lie_over_an_image_in_ram_and_over_nothing_else() {
+        let hash = "ab".repeat(32);
+        let words =
+            format!("root=live:http://a/os lifeboat.sha256={hash} lifeboat.layer=http://a/site.squashfs");
+        let Goal::RamBoot(boot) = plan(&words).goal else { panic!("{words}") };
+        // The hash vouches for the image of root=live: alone.
+        assert_eq!((boot.layers.len(), boot.layers[0].url.as_str()), (1, "http://a/site.squashfs"));
+        let disk = plan("root=UUID=1 lifeboat.layer=http://a/site.squashfs");
+        assert_eq!(disk.goal, Goal::Rescue);
+        assert_eq!(disk.problems[0].word, "lifeboat.layer=http://a/site.squashfs");
+        assert_eq!(
+            plan("lifeboat.rescue root=live:http://a/x.squashfs lifeboat.layer=http://a/s.squashfs").problems,
+            []
+        );
+    }
+
+    #[test]
     fn a_boot_is_held_where_dracut_would() {
         for (words, hold) in [
             ("quiet", None),
@@ -409,6 +425,7 @@ mod tests {
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",
+            "lifeboat.layer=http://a/site.img",
             "root=live:nfs://a/b.squashfs",
             "root=live:http://a/b.img",
             "root=LABEL=",

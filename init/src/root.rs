@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
+use crate::layers::{LayerWords, file_name};
 use crate::manifest::from_hex;
 use crate::plan::{DiskBoot, Goal, Hold, Parameter, Problem, RamBoot, Trust, http_url};
 use crate::size::Size;
@@ -29,6 +30,7 @@ pub(crate) struct RootWords {
     pub(crate) sha256: Option<[u8; 32]>,
     pub(crate) overlay: Option<Size>,
     pub(crate) floor: Option<Size>,
+    pub(crate) layers: LayerWords,
 }
 
 impl RootWords {
@@ -45,7 +47,7 @@ impl RootWords {
             }
             "lifeboat.overlay" => self.overlay = Some(size(value)?),
             "lifeboat.floor" => self.floor = Some(size(value)?),
-            _ => return Ok(false),
+            _ => return self.layers.take(name, value),
         }
         Ok(true)
     }
@@ -71,7 +73,12 @@ impl RootWords {
             return refuse(&format!("init={init}"), "the path must be absolute".into());
         }
         let word = format!("root={root}");
+        let layers = self.layers.layers();
         if !root.starts_with("live:") {
+            if let Some(layer) = layers.first() {
+                let reason = "it is laid over an image of root=live:";
+                return refuse(&format!("lifeboat.layer={}", layer.url), reason.into());
+            }
             if !root.is_empty() && !names_a_disk(root) {
                 let reason = "root= is live:URL, /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
                 return refuse(&word, reason.into());
@@ -99,6 +106,7 @@ impl RootWords {
             url,
             mirrors: urls.collect(),
             trust,
+            layers,
             overlay: self.overlay,
             floor: self.floor.unwrap_or(DEFAULT_FLOOR),
             init: init.into(),
@@ -119,13 +127,12 @@ fn sources(line: &CommandLine, trust: &Trust) -> Result<Vec<Url>, (String, Strin
         }
         Ok(url)
     };
-    let name = |url: &Url| url.path_segments().and_then(Iterator::last).map(str::to_owned);
     let roots: Vec<&str> = line.all("root").collect();
     let live = roots.into_iter().rev().map_while(|root| Some((root, root.strip_prefix("live:")?)));
     let mut urls: Vec<Url> = Vec::new();
     for (root, address) in live {
         let url = source(root, address)?;
-        if urls.first().is_some_and(|first| name(first) != name(&url)) {
+        if urls.first().is_some_and(|first| file_name(first) != file_name(&url)) {
             break;
         }
         if !urls.contains(&url) {

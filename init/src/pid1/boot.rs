@@ -157,8 +157,10 @@ pub struct Boot {
     pub machine: Machine,
     /// The voice.
     pub announcer: Announcer,
-    /// From `manifest` on: what is fetched.
-    pub image: Option<Image>,
+    /// From `manifest` on: what is fetched, the lowest image first.
+    pub images: Vec<Image>,
+    /// From `zram` on: the size of the swap in compressed RAM, in bytes.
+    pub zram_bytes: u64,
     /// From `budget` on: the most that the writable layer may hold, in bytes.
     pub overlay_bytes: u64,
     /// How often the image's fetch was begun.
@@ -183,7 +185,8 @@ impl Boot {
             followed: None,
             config,
             announcer: Announcer::new(),
-            image: None,
+            images: Vec::new(),
+            zram_bytes: 0,
             overlay_bytes: 0,
             fetches: 0,
         }
@@ -239,6 +242,15 @@ impl Boot {
             Goal::RamBoot(ram_boot) => Ok(RamBoot::clone(ram_boot)),
             _ => anyhow::bail!("this is no boot into RAM"),
         }
+    }
+
+    /// What is fetched, the lowest image first.
+    ///
+    /// # Errors
+    /// Before the step `manifest`.
+    pub fn images(&self) -> Result<Vec<Image>> {
+        anyhow::ensure!(!self.images.is_empty(), "there is no manifest yet");
+        Ok(self.images.clone())
     }
 
     /// The boot from a disk that the plan asks for; the steps of [`DISK_BOOT`] run for no other goal.

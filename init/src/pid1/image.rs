@@ -63,6 +63,11 @@ const REFUSALS: usize = 3;
 const BAD_CHUNKS: usize = 8;
 
 impl Image {
+    /// The name of its file, by which people know it.
+    pub fn name(&self) -> &str {
+        crate::layers::file_name(&self.url)
+    }
+
     fn chunk_count(&self) -> u64 {
         self.size.div_ceil(self.chunk_size)
     }

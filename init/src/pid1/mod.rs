@@ -23,6 +23,7 @@ pub mod mdns;
 pub mod modprobe;
 pub mod mounts;
 pub mod network;
+pub mod stack;
 pub mod step;
 pub mod steps;
 pub mod supervisor;

@@ -1,38 +1,47 @@
-//! Step `fetch`: brings the image into RAM, into a tmpfs of just its size.
+//! Step `fetch`: brings the images into RAM, into a tmpfs of just their size.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use reqwest::blocking::Client;
 use sys_mount::MountFlags;
 
 use crate::event::Progress;
 use crate::pid1::announce::Announcer;
 use crate::pid1::boot::Boot;
-use crate::pid1::image::Listener;
+use crate::pid1::image::{Image, Listener};
+use crate::pid1::stack::{self, IMAGE_DIR};
 use crate::pid1::{http, mounts};
 use crate::size::human;
 
-/// The folder that the image's own tmpfs is mounted on.
-const IMAGE_DIR: &str = "/run/lifeboat/image";
-/// The image.
-pub(crate) const IMAGE_PATH: &str = "/run/lifeboat/image/root.squashfs";
-
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
-    let image = boot.image.clone().context("there is no manifest yet")?;
-    mount_image_dir(image.size)?;
-    let client = http::client(image.mirrors.iter().chain([&image.url]))?;
-    let before = image.present(Path::new(IMAGE_PATH));
-    let began = Instant::now();
+    let images = boot.images()?;
+    mount_image_dir(&images)?;
+    let client = http::client(images.iter().flat_map(|image| image.mirrors.iter().chain([&image.url])))?;
     let tries = boot.fetches;
     // Should this one come to nothing, the next begins elsewhere.
     boot.fetches += 1;
-    image.fetch(&client, Path::new(IMAGE_PATH), tries, &mut Voice(&mut boot.announcer))?;
+    let total = images.iter().map(|image| image.size).sum();
+    let mut before = 0;
+    for (n, image) in images.iter().enumerate() {
+        let mut voice = Voice { announcer: &mut boot.announcer, before, total };
+        fetch(image, &client, &stack::image_path(n), tries, &mut voice)?;
+        before += image.size;
+    }
+    Ok(())
+}
+
+fn fetch(image: &Image, client: &Client, path: &Path, tries: usize, voice: &mut Voice<'_>) -> Result<()> {
+    let present = image.present(path);
+    let began = Instant::now();
+    image.fetch(client, path, tries, voice)?;
     let seconds = began.elapsed().as_secs_f64();
-    let fetched = image.size.saturating_sub(before);
+    let fetched = image.size.saturating_sub(present);
     let rate = human((fetched as f64 / seconds.max(0.001)) as u64);
     tracing::info!(
-        "fetched {} in {seconds:.1} s ({rate}/s), all of {} verified",
+        "{}: fetched {} in {seconds:.1} s ({rate}/s), all of {} verified",
+        image.name(),
         human(fetched),
         human(image.size)
     );
@@ -40,10 +49,11 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 }
 
 /// Huge pages spare the kernel 511 of 512 page faults; a kernel that has none gives small ones.
-fn mount_image_dir(size: u64) -> Result<()> {
+fn mount_image_dir(images: &[Image]) -> Result<()> {
     std::fs::create_dir_all(IMAGE_DIR).with_context(|| format!("making {IMAGE_DIR}"))?;
     let huge_page = 2 << 20;
-    let limit = size.div_ceil(huge_page).saturating_add(1).saturating_mul(huge_page);
+    let pages = images.iter().map(|image| image.size.div_ceil(huge_page).saturating_add(1));
+    let limit = pages.sum::<u64>().saturating_mul(huge_page);
     let flags = MountFlags::NOSUID.union(MountFlags::NODEV).union(MountFlags::NOEXEC);
     if mounts::is_mounted(IMAGE_DIR) {
         // A new image may have come to the server since.
@@ -55,15 +65,23 @@ fn mount_image_dir(size: u64) -> Result<()> {
     mount(&format!("{options},huge=within_size")).or_else(|_| mount(&options))
 }
 
-struct Voice<'a>(&'a mut Announcer);
+/// Tells of one image among several as of a part of them all: their sum only grows.
+struct Voice<'a> {
+    announcer: &'a mut Announcer,
+    /// Bytes of the images before this one.
+    before: u64,
+    /// Bytes of all of them.
+    total: u64,
+}
 
 impl Listener for Voice<'_> {
     fn progress(&mut self, progress: Progress) {
-        self.0.progress(progress);
+        let bytes = self.before.saturating_add(progress.bytes);
+        self.announcer.progress(Progress { bytes, total: self.total, ..progress });
     }
 
     fn trouble(&mut self, error: &anyhow::Error, wait: Duration) {
         let next = format!("asking again in {:.1} s; what is there stays", wait.as_secs_f64());
-        self.0.failed(error, Some(wait), &next);
+        self.announcer.failed(error, Some(wait), &next);
     }
 }

@@ -1,4 +1,4 @@
-//! Step `manifest`: learns what the image is, and whether somebody we trust says so.
+//! Step `manifest`: learns what the images are, and whether somebody we trust says so.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,16 +23,37 @@ const PIECE: u64 = 1 << 20;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
-    let sources: Vec<Url> = [&ram_boot.url].into_iter().chain(&ram_boot.mirrors).cloned().collect();
-    let client = http::client(&sources)?;
+    let root = (&ram_boot.url, &ram_boot.mirrors, &ram_boot.trust);
+    let layers = ram_boot.layers.iter().map(|layer| (&layer.url, &layer.mirrors, &Trust::Signed));
+    let places: Vec<_> = [root].into_iter().chain(layers).collect();
+    let urls = places.iter().flat_map(|(url, mirrors, _)| [*url].into_iter().chain(*mirrors));
+    let client = http::client(urls)?;
+    let mut images = Vec::new();
+    for (n, (url, mirrors, trust)) in places.into_iter().enumerate() {
+        // A layer need not have modules.
+        let kernel = (n == 0).then_some(&boot.machine.kernel);
+        images.push(learn_from_any(&client, url, mirrors, trust, kernel)?);
+    }
+    boot.images = images;
+    Ok(())
+}
+
+/// What the image at the first of these places is that says something good.
+fn learn_from_any(
+    client: &Client,
+    url: &Url,
+    mirrors: &[Url],
+    trust: &Trust,
+    kernel: Option<&String>,
+) -> Result<Image> {
+    let sources: Vec<&Url> = [url].into_iter().chain(mirrors).collect();
     let mut failures = Vec::new();
     for (n, url) in sources.iter().enumerate() {
-        match learn(&client, url, &ram_boot.trust, &boot.machine.kernel) {
+        match learn(client, url, trust, kernel) {
             Ok(image) => {
                 let others = sources.iter().enumerate().filter(|(other, _)| *other != n);
-                let mirrors = others.map(|(_, url)| url.clone()).collect();
-                boot.image = Some(Image { mirrors, ..image });
-                return Ok(());
+                let mirrors = others.map(|(_, url)| Url::clone(url)).collect();
+                return Ok(Image { mirrors, ..image });
             }
             Err(error) if sources.len() == 1 => return Err(error),
             Err(error) => failures.push(format!("{error:#}")),
@@ -42,7 +63,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 }
 
 /// What the image at this place is.
-fn learn(client: &Client, url: &Url, trust: &Trust, kernel: &String) -> Result<Image> {
+fn learn(client: &Client, url: &Url, trust: &Trust, kernel: Option<&String>) -> Result<Image> {
     let (url, mirrors) = (url.clone(), Vec::new());
     if let Trust::Sha256(hash) = trust {
         let size = http::size(client, &url)?;
@@ -64,7 +85,9 @@ fn learn(client: &Client, url: &Url, trust: &Trust, kernel: &String) -> Result<I
         manifest.serial,
         crate::size::human(manifest.size)
     );
-    if !manifest.kernel_releases.contains(kernel) {
+    if let Some(kernel) = kernel
+        && !manifest.kernel_releases.contains(kernel)
+    {
         tracing::info!("it has no modules for the running kernel {kernel}");
     }
     let (size, chunk_size) = (manifest.size, manifest.chunk_size);

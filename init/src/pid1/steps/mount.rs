@@ -1,4 +1,4 @@
-//! Step `mount`: the image becomes a read-only file system, and it is made sure that there is an OS in it.
+//! Step `mount`: each image becomes a read-only file system, and it is made sure that there is an OS in them.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,35 +10,43 @@ use nix::mount::{MntFlags, umount2};
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sys_mount::MountFlags;
 
-use super::fetch::IMAGE_PATH;
 use crate::pid1::boot::Boot;
-use crate::pid1::{loopdev, mounts};
+use crate::pid1::{loopdev, mounts, stack};
 
-/// Where the squashfs is mounted.
-pub(crate) const LOWER: &str = "/run/lifeboat/lower";
 /// Where the OS' root is put together.
 pub(crate) const ROOT: &str = "/sysroot";
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
+    let images = boot.images()?;
     unmount_stale()?;
-    std::fs::create_dir_all(LOWER).with_context(|| format!("making {LOWER}"))?;
-    let (device, open) = loopdev::attach(Path::new(IMAGE_PATH))?;
-    let device = device.to_string_lossy();
-    let mounted = mounts::mount(&device, Path::new(LOWER), "squashfs", MountFlags::RDONLY, "");
+    for (n, image) in images.iter().enumerate() {
+        mount_image(n).with_context(|| format!("mounting {}", image.name()))?;
+    }
+    if images.len() == 1 {
+        return check_init(&stack::mount_path(0), &ram_boot.init);
+    }
+    // What one image lacks another has: only all of them together say whether there is an OS.
+    let options = format!("lowerdir={}", stack::lowerdir(images.len()));
+    std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
+    mounts::mount("overlay", Path::new(ROOT), "overlay", MountFlags::RDONLY, &options)?;
+    let checked = check_init(Path::new(ROOT), &ram_boot.init);
+    umount2(ROOT, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {ROOT}"))?;
+    checked
+}
+
+fn mount_image(n: usize) -> Result<()> {
+    let at = stack::mount_path(n);
+    std::fs::create_dir_all(&at).with_context(|| format!("making {}", at.display()))?;
+    let (device, open) = loopdev::attach(&stack::image_path(n))?;
+    let mounted = mounts::mount(&device.to_string_lossy(), &at, "squashfs", MountFlags::RDONLY, "");
     drop(open);
-    mounted.context("the image is no squashfs that this kernel can read")?;
-    check_init(Path::new(LOWER), &ram_boot.init)
+    mounted.context("the image is no squashfs that this kernel can read")
 }
 
 /// Unmounts what an earlier try left.
 pub(crate) fn unmount_stale() -> Result<()> {
-    for stale in [ROOT, LOWER] {
-        while mounts::is_mounted(stale) {
-            umount2(stale, MntFlags::MNT_DETACH).with_context(|| format!("unmounting {stale}"))?;
-        }
-    }
-    Ok(())
+    stack::unmount(ROOT)
 }
 
 /// An exec of it should work: it is a script, or a program of this machine whose loader is there too.

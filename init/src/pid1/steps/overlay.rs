@@ -1,4 +1,4 @@
-//! Step `overlay`: a writable layer in RAM over the image, and what the OS gets from us: the running kernel's modules and a
+//! Step `overlay`: a writable layer in RAM over the images, and what the OS gets from us: the running kernel's modules and a
 //! resolv.conf, where it has none of its own.
 
 use std::path::{Path, PathBuf};
@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use sys_mount::MountFlags;
 
-use super::mount::{LOWER, ROOT};
+use super::mount::ROOT;
 use crate::pid1::boot::Boot;
-use crate::pid1::mounts;
+use crate::pid1::{mounts, stack};
 
 const OVERLAY_DIR: &str = "/run/lifeboat/overlay";
 
@@ -28,7 +28,8 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         std::fs::create_dir(&folder).with_context(|| format!("making {}", folder.display()))?;
     }
     std::fs::create_dir_all(ROOT).with_context(|| format!("making {ROOT}"))?;
-    let options = format!("lowerdir={LOWER},upperdir={OVERLAY_DIR}/upper,workdir={OVERLAY_DIR}/work");
+    let lower = stack::lowerdir(boot.images()?.len());
+    let options = format!("lowerdir={lower},upperdir={OVERLAY_DIR}/upper,workdir={OVERLAY_DIR}/work");
     mounts::mount("overlay", Path::new(ROOT), "overlay", MountFlags::empty(), &options)?;
     offer_modules(&boot.machine.kernel)?;
     offer_resolv_conf(Path::new(ROOT), Path::new("/etc/resolv.conf"))

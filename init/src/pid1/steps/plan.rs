@@ -43,7 +43,8 @@ pub(crate) fn goal(plan: &Plan) -> String {
     match &plan.goal {
         Goal::Rescue => "rescue".into(),
         Goal::RamBoot(ram_boot) => {
-            format!("RAM boot of {}, checked {}", ram_boot.url, ram_boot.trust.describe())
+            let layers = ram_boot.layers.iter().map(|layer| format!(" + {}", layer.url)).collect::<String>();
+            format!("RAM boot of {}{layers}, checked {}", ram_boot.url, ram_boot.trust.describe())
         }
         Goal::DiskBoot(boot) => match &boot.root {
             Some(root) => format!("boot from the disk {root}"),
