@@ -94,6 +94,12 @@ pub struct NetworkStatus {
     pub interfaces: Vec<InterfaceStatus>,
     /// The name servers in use.
     pub nameservers: Vec<String>,
+    /// The time servers that DHCP names, by address.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<String>,
+    /// The server with files that DHCP names (option 66): a host name or an address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tftp_server: Option<String>,
     /// The host name from `ip=` or DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

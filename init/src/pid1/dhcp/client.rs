@@ -14,7 +14,7 @@ use tokio::net::UdpSocket;
 use tokio::sync::mpsc::Sender;
 use tokio::time::{sleep_until, timeout_at};
 
-use super::message::{Answer, Lease, Transaction};
+use super::message::{Answer, Lease, Purpose, Transaction};
 
 /// What the client has to say of its interface.
 #[derive(Clone, Debug)]
@@ -41,6 +41,8 @@ pub struct Client {
     pub device: String,
     /// Its MAC address.
     pub mac: [u8; 6],
+    /// By what servers know it (option 61).
+    pub client_id: Vec<u8>,
     /// Where the news go.
     pub news: Sender<(u32, News)>,
 }
@@ -90,7 +92,7 @@ impl Client {
         loop {
             let seconds = u16::try_from(began.elapsed().as_secs()).unwrap_or(u16::MAX);
             let transaction = Transaction { seconds, ..first };
-            let discover = transaction.discover().context("encoding a DISCOVER")?;
+            let discover = transaction.discover(None);
             send(socket, &discover, Ipv4Addr::BROADCAST).await?;
             asked += 1;
             if let Some(Answer::Offer(offer)) = hear(socket, &transaction, wait).await?
@@ -111,15 +113,15 @@ impl Client {
     async fn take(
         &self,
         socket: &UdpSocket,
-        transaction: &Transaction,
+        transaction: &Transaction<'_>,
         offer: &Lease,
     ) -> Result<Option<Lease>> {
-        let request = transaction.request(offer, false).context("encoding a REQUEST")?;
+        let request = transaction.request(offer, Purpose::Take);
         for _ in 0..REQUESTS {
             send(socket, &request, Ipv4Addr::BROADCAST).await?;
             match hear(socket, transaction, FIRST_WAIT).await? {
                 Some(Answer::Ack(lease)) => return Ok(Some(lease)),
-                Some(Answer::Nak) => return Ok(None),
+                Some(Answer::Nak(_)) => return Ok(None),
                 _ => {}
             }
         }
@@ -139,24 +141,24 @@ impl Client {
                 (Ipv4Addr::BROADCAST, lease.lifetime)
             };
             let transaction = self.transaction(Instant::now())?;
-            let request = transaction.request(lease, true).context("encoding a REQUEST")?;
+            let request = transaction.request(lease, Purpose::Renew);
             // A server out of reach is no failure yet.
             let _ = send(socket, &request, to).await;
             let wait = ((until.saturating_sub(age)) / 2).clamp(FIRST_WAIT * 4, Duration::from_secs(60));
             match hear(socket, &transaction, wait).await? {
                 Some(Answer::Ack(renewed)) => return Ok(Some(renewed)),
-                Some(Answer::Nak) => return Ok(None),
+                Some(Answer::Nak(_)) => return Ok(None),
                 _ => {}
             }
         }
     }
 
-    fn transaction(&self, began: Instant) -> Result<Transaction> {
+    fn transaction(&self, began: Instant) -> Result<Transaction<'_>> {
         let mut id = [0; 4];
         rustix::rand::getrandom(&mut id, rustix::rand::GetRandomFlags::INSECURE)
             .context("choosing a number")?;
         let seconds = u16::try_from(began.elapsed().as_secs()).unwrap_or(u16::MAX);
-        Ok(Transaction { mac: self.mac, id: u32::from_ne_bytes(id), seconds })
+        Ok(Transaction { mac: self.mac, client_id: &self.client_id, id: u32::from_ne_bytes(id), seconds })
     }
 }
 
@@ -179,7 +181,7 @@ async fn send(socket: &UdpSocket, packet: &[u8], to: Ipv4Addr) -> Result<()> {
 }
 
 /// The first answer to the transaction within `wait`.
-async fn hear(socket: &UdpSocket, transaction: &Transaction, wait: Duration) -> Result<Option<Answer>> {
+async fn hear(socket: &UdpSocket, transaction: &Transaction<'_>, wait: Duration) -> Result<Option<Answer>> {
     let end = tokio::time::Instant::now() + wait;
     let mut buffer = [0; 1500];
     loop {

@@ -3,17 +3,17 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode, OptionCode};
-use dhcproto::{Decodable, Decoder, Encodable, Encoder};
+use serde::{Deserialize, Serialize};
 
 use super::options::{self, Route};
+use super::packet::{Packet, Request, code, kind};
 
 /// What a server grants.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// Our address.
     pub address: Ipv4Addr,
-    /// The length of its network's prefix, 1 to 32.
+    /// The length of its network's prefix, 8 to 32.
     pub prefix: u8,
     /// The default gateway.
     pub gateway: Option<Ipv4Addr>,
@@ -21,10 +21,14 @@ pub struct Lease {
     pub routes: Vec<Route>,
     /// Name servers, at most three: resolv.conf(5) takes no more.
     pub nameservers: Vec<Ipv4Addr>,
+    /// Time servers, at most four.
+    pub ntp: Vec<Ipv4Addr>,
     /// Search domains; the first is our own.
     pub domains: Vec<String>,
     /// The host name the server wants us to have.
     pub hostname: Option<String>,
+    /// The name or the address of a server with files (option 66).
+    pub tftp_server: Option<String>,
     /// Who granted it.
     pub server: Ipv4Addr,
     /// How long it is ours.
@@ -42,204 +46,192 @@ pub enum Answer {
     Offer(Lease),
     /// The lease is ours.
     Ack(Lease),
-    /// It is not, or no longer.
-    Nak,
+    /// It is not, or no longer, says this server.
+    Nak(Option<Ipv4Addr>),
 }
 
 /// Who asks, in which transaction.
 #[derive(Clone, Copy, Debug)]
-pub struct Transaction {
+pub struct Transaction<'a> {
     /// Our MAC address.
     pub mac: [u8; 6],
+    /// By what a server knows us (option 61).
+    pub client_id: &'a [u8],
     /// The transaction's number: an answer repeats it.
     pub id: u32,
     /// Seconds since we began to ask.
     pub seconds: u16,
 }
 
-/// Options that [`options`] reads (RFC 3442, RFC 3397).
-const CLASSLESS_ROUTES: u8 = 121;
-const DOMAIN_SEARCH: u8 = 119;
+/// What a request is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// To take an offer.
+    Take,
+    /// To keep a lease that we do not use, or cannot know to be good here (RFC 2131, section 4.3.2: INIT-REBOOT).
+    Confirm,
+    /// To have a lease in use for longer.
+    Renew,
+}
+
 /// No lease is taken to be shorter, whatever a server says: it would be renewed without pause.
 const SHORTEST: u64 = 30;
 /// RFC 2131 section 4.4.1 leaves the limit open; Linux counts lifetimes in 32 bits, of which this is half a century.
 const LONGEST: u64 = 50 * 365 * 86_400;
+/// resolv.conf(5) takes no more.
+const NAME_SERVERS: usize = 3;
+const TIME_SERVERS: usize = 4;
+/// No network is larger than one of class A: what says so wants our traffic.
+const SHORTEST_PREFIX: u8 = 8;
 
-impl Transaction {
-    /// Asks everybody for an offer.
-    pub fn discover(&self) -> Option<Vec<u8>> {
-        self.encode(MessageType::Discover, Ipv4Addr::UNSPECIFIED, Vec::new())
+/// Option 121 before the router, as RFC 3442 asks.
+const WANTED: [u8; 13] = [
+    code::MASK,
+    code::ROUTES,
+    code::ROUTER,
+    code::NAME_SERVERS,
+    code::HOST_NAME,
+    code::DOMAIN_NAME,
+    code::DOMAIN_SEARCH,
+    code::NTP,
+    code::LEASE_TIME,
+    code::SERVER,
+    code::RENEW_AFTER,
+    code::REBIND_AFTER,
+    code::TFTP_SERVER,
+];
+
+impl Transaction<'_> {
+    /// Asks everybody for an offer, best of this address.
+    pub fn discover(&self, wanted: Option<Ipv4Addr>) -> Vec<u8> {
+        let request = self.request_of(kind::DISCOVER, Ipv4Addr::UNSPECIFIED);
+        let request = match wanted {
+            Some(address) => request.with(code::REQUESTED_ADDRESS, &address.octets()),
+            None => request,
+        };
+        asking(request).done()
     }
 
-    /// Takes an offer, or asks for the lease anew (`renewing`: the address is in use).
-    pub fn request(&self, lease: &Lease, renewing: bool) -> Option<Vec<u8>> {
-        if renewing {
-            return self.encode(MessageType::Request, lease.address, Vec::new());
+    /// Asks for a lease.
+    pub fn request(&self, lease: &Lease, purpose: Purpose) -> Vec<u8> {
+        let ours = if purpose == Purpose::Renew { lease.address } else { Ipv4Addr::UNSPECIFIED };
+        let mut request = self.request_of(kind::REQUEST, ours);
+        if purpose != Purpose::Renew {
+            request = request.with(code::REQUESTED_ADDRESS, &lease.address.octets());
         }
-        let options =
-            vec![DhcpOption::RequestedIpAddress(lease.address), DhcpOption::ServerIdentifier(lease.server)];
-        self.encode(MessageType::Request, Ipv4Addr::UNSPECIFIED, options)
+        if purpose == Purpose::Take {
+            request = request.with(code::SERVER, &lease.server.octets());
+        }
+        asking(request).done()
     }
 
-    /// The packet without what we do not read: one odd option must not cost the lease, and dhcproto panics at some.
-    /// `None`: it is not an answer to us.
-    fn only_what_we_read(&self, packet: &[u8]) -> Option<Vec<u8>> {
-        const COOKIE: [u8; 4] = [99, 130, 83, 99];
-        const REPLY_ETHERNET: [u8; 3] = [2, 1, 6];
-        let (head, mut options) = packet.split_at_checked(240)?;
-        let ours = head.starts_with(&REPLY_ETHERNET)
-            && head.get(4..8) == Some(&self.id.to_be_bytes())
-            && head.get(28..34) == Some(&self.mac)
-            && head.get(236..) == Some(&COOKIE);
-        if !ours {
-            return None;
-        }
-        let mut kept = head.to_vec();
-        // Server name and boot file name may hold anything.
-        kept.get_mut(44..236)?.fill(0);
-        while let Some((code, rest)) = options.split_first() {
-            options = rest;
-            match code {
-                0 => continue,
-                255 => break,
-                _ => {}
-            }
-            let (length, rest) = rest.split_first()?;
-            let (value, rest) = rest.split_at_checked(usize::from(*length))?;
-            options = rest;
-            if fits(*code, value.len()) {
-                kept.extend([*code, *length]);
-                kept.extend(value);
-            }
-        }
-        kept.push(255);
-        Some(kept)
+    /// Says that somebody else has the address of this lease.
+    pub fn decline(&self, lease: &Lease) -> Vec<u8> {
+        self.request_of(kind::DECLINE, Ipv4Addr::UNSPECIFIED)
+            .with(code::REQUESTED_ADDRESS, &lease.address.octets())
+            .with(code::SERVER, &lease.server.octets())
+            .done()
     }
 
-    fn encode(&self, kind: MessageType, ours: Ipv4Addr, more: Vec<DhcpOption>) -> Option<Vec<u8>> {
-        let none = Ipv4Addr::UNSPECIFIED;
-        let mut message = Message::new_with_id(self.id, ours, none, none, none, &self.mac);
-        message.set_opcode(Opcode::BootRequest).set_secs(self.seconds);
-        // Without an address an answer can reach us by broadcast only (RFC 2131 section 4.1).
-        message.set_flags(if ours.is_unspecified() {
-            dhcproto::v4::Flags::default().set_broadcast()
-        } else {
-            Default::default()
-        });
-        let options = message.opts_mut();
-        options.insert(DhcpOption::MessageType(kind));
-        options.insert(DhcpOption::ParameterRequestList(vec![
-            OptionCode::SubnetMask,
-            // Before the router, as RFC 3442 asks.
-            OptionCode::ClasslessStaticRoute,
-            OptionCode::Router,
-            OptionCode::DomainNameServer,
-            OptionCode::Hostname,
-            OptionCode::DomainName,
-            OptionCode::DomainSearch,
-            OptionCode::AddressLeaseTime,
-            OptionCode::Renewal,
-            OptionCode::Rebinding,
-        ]));
-        options.insert(DhcpOption::MaxMessageSize(1472));
-        options.insert(DhcpOption::ClassIdentifier(b"lifeboat".to_vec()));
-        more.into_iter().for_each(|option| {
-            options.insert(option);
-        });
-        let mut bytes = Vec::new();
-        message.encode(&mut Encoder::new(&mut bytes)).ok()?;
-        Some(bytes)
+    fn request_of(&self, kind: u8, ours: Ipv4Addr) -> Request {
+        Request::new(kind, self.mac, self.id, self.seconds, ours).with(code::CLIENT_ID, self.client_id)
     }
 
     /// Reads a packet; `None`: not an answer to this transaction, or not one that can be used.
     pub fn read(&self, packet: &[u8]) -> Option<Answer> {
-        let known = self.only_what_we_read(packet)?;
-        let message = Message::decode(&mut Decoder::new(&known)).ok()?;
-        let lists = packet.get(240..)?;
-        let Some(DhcpOption::MessageType(kind)) = message.opts().get(OptionCode::MessageType) else {
-            return None;
-        };
+        let packet = Packet::parse(packet)?;
+        // A server that repeats the identifier (RFC 6842) means who has it.
+        let named = packet.option(code::CLIENT_ID);
+        let ours =
+            packet.id == self.id && packet.mac == self.mac && (named.is_empty() || named == self.client_id);
+        let [kind] = packet.fixed(code::MESSAGE_TYPE).filter(|_| ours)?;
         match kind {
-            MessageType::Offer => lease(&message, lists).map(Answer::Offer),
-            MessageType::Ack => lease(&message, lists).map(Answer::Ack),
-            MessageType::Nak => Some(Answer::Nak),
+            kind::OFFER => lease(&packet).map(Answer::Offer),
+            kind::ACK => lease(&packet).map(Answer::Ack),
+            kind::NAK => Some(Answer::Nak(packet.fixed::<4>(code::SERVER).map(Ipv4Addr::from))),
             _ => None,
         }
     }
 }
 
-/// Options we read, and which lengths they may have (RFC 2132).
-fn fits(code: u8, length: usize) -> bool {
-    match code {
-        1 | 51 | 54 | 58 | 59 => length == 4,
-        3 | 6 => length >= 4 && length.is_multiple_of(4),
-        12 | 15 => length >= 1,
-        53 => length == 1,
-        _ => false,
-    }
+/// What only a message has that wants a lease.
+fn asking(request: Request) -> Request {
+    const LARGEST: [u8; 2] = 1472u16.to_be_bytes();
+    request
+        .with(code::PARAMETER_LIST, &WANTED)
+        .with(code::LARGEST_MESSAGE, &LARGEST)
+        .with(code::CLASS, b"lifeboat")
 }
 
-/// `lists`: the options as they came, for those that we read by ourselves.
-fn lease(message: &Message, lists: &[u8]) -> Option<Lease> {
-    let address = message.yiaddr();
-    if address.is_unspecified() || address.is_broadcast() || address.is_multicast() || address.is_loopback() {
-        return None;
-    }
-    let opts = message.opts();
-    let server = match opts.get(OptionCode::ServerIdentifier) {
-        Some(DhcpOption::ServerIdentifier(server)) => *server,
-        _ => return None,
-    };
-    let prefix = match opts.get(OptionCode::SubnetMask) {
-        Some(DhcpOption::SubnetMask(mask)) => prefix(*mask)?,
+fn lease(packet: &Packet) -> Option<Lease> {
+    let address = Some(packet.yours).filter(is_a_hosts)?;
+    let server = packet.fixed::<4>(code::SERVER).map(Ipv4Addr::from).filter(is_a_hosts)?;
+    let mask = packet.option(code::MASK);
+    let prefix = match <[u8; 4]>::try_from(mask.as_slice()) {
+        Ok(mask) => prefix(Ipv4Addr::from(mask))?,
         // RFC 950's classes: a server that gives no mask means them.
-        _ => match address.octets()[0] {
-            ..128 => 8,
-            128..192 => 16,
+        Err(_) => match address.octets() {
+            [..128, ..] => 8,
+            [128..192, ..] => 16,
             _ => 24,
         },
     };
-    let seconds = |code| match opts.get(code) {
-        Some(DhcpOption::AddressLeaseTime(s) | DhcpOption::Renewal(s) | DhcpOption::Rebinding(s)) => {
-            Some(u64::from(*s))
-        }
-        _ => None,
+    if is_the_networks(address, prefix) {
+        return None;
+    }
+    let seconds = |code| packet.fixed::<4>(code).map(|bytes| u64::from(u32::from_be_bytes(bytes)));
+    let lifetime = seconds(code::LEASE_TIME).unwrap_or(3600).clamp(SHORTEST, LONGEST);
+    let rebind = seconds(code::REBIND_AFTER).filter(|t2| *t2 < lifetime).unwrap_or(lifetime / 8 * 7);
+    let rebind = rebind.max(SHORTEST / 2);
+    let renew = seconds(code::RENEW_AFTER).filter(|t1| *t1 < rebind).unwrap_or(lifetime / 2);
+    let hosts = |code, most| -> Vec<Ipv4Addr> {
+        packet.addresses(code).into_iter().filter(is_a_hosts).take(most).collect()
     };
-    let lifetime = seconds(OptionCode::AddressLeaseTime).unwrap_or(3600).clamp(SHORTEST, LONGEST);
-    let rebind = seconds(OptionCode::Rebinding).filter(|t2| *t2 < lifetime).unwrap_or(lifetime / 8 * 7);
-    let renew = seconds(OptionCode::Renewal).filter(|t1| *t1 < rebind).unwrap_or(lifetime / 2);
-    let addresses = |code| match opts.get(code) {
-        Some(DhcpOption::Router(list) | DhcpOption::DomainNameServer(list)) => list.as_slice(),
-        _ => &[],
-    };
-    let name = |code| match opts.get(code) {
-        Some(DhcpOption::Hostname(name) | DhcpOption::DomainName(name)) => {
-            crate::ip::host_name(name.trim_end_matches(['\0', '.'])).ok()
-        }
-        _ => None,
-    };
-    let router = addresses(OptionCode::Router).iter().copied().find(|gateway| !gateway.is_unspecified());
-    let (gateway, routes) = ways(router, lists);
-    let mut domains: Vec<String> = name(OptionCode::DomainName).into_iter().collect();
-    domains.extend(options::domains(&options::joined(lists, DOMAIN_SEARCH)));
+    let router = hosts(code::ROUTER, 1).first().copied().filter(|router| *router != address);
+    let (gateway, routes) = ways(router, packet);
+    let mut domains: Vec<String> = name(packet, code::DOMAIN_NAME).into_iter().collect();
+    domains.extend(options::domains(&packet.option(code::DOMAIN_SEARCH)));
     Some(Lease {
         address,
         prefix,
         gateway,
         routes,
-        nameservers: addresses(OptionCode::DomainNameServer).iter().copied().take(3).collect(),
+        nameservers: hosts(code::NAME_SERVERS, NAME_SERVERS),
+        ntp: hosts(code::NTP, TIME_SERVERS),
         domains,
-        hostname: name(OptionCode::Hostname),
+        hostname: name(packet, code::HOST_NAME).filter(|name| name != "localhost"),
+        tftp_server: name(packet, code::TFTP_SERVER),
         server,
         lifetime: Duration::from_secs(lifetime),
-        renew_after: Duration::from_secs(renew.max(SHORTEST / 2)),
+        renew_after: Duration::from_secs(renew.clamp(SHORTEST / 2, rebind)),
         rebind_after: Duration::from_secs(rebind),
     })
 }
 
+/// An option that is a host's name, or an IPv4 address as text.
+fn name(packet: &Packet, code: u8) -> Option<String> {
+    let value = packet.option(code);
+    let text = std::str::from_utf8(&value).ok()?;
+    crate::ip::host_name(text.trim_end_matches(['\0', '.'])).ok()
+}
+
+/// Whether an address can be that of one host which others reach: not RFC 1122's 0/8 and 127/8, nor link-local (RFC 3927),
+/// multicast, reserved (RFC 1112) or broadcast.
+fn is_a_hosts(address: &Ipv4Addr) -> bool {
+    let [first, ..] = address.octets();
+    !matches!(first, 0 | 127 | 224..) && !address.is_link_local()
+}
+
+/// Whether it is the address of the network itself, or the one for all its hosts. RFC 3021: a network of two has neither.
+fn is_the_networks(address: Ipv4Addr, prefix: u8) -> bool {
+    let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or(0);
+    let host = address.to_bits() & hosts;
+    prefix < 31 && (host == 0 || host == hosts)
+}
+
 /// The default gateway and the further routes. RFC 3442: where routes are given, the router option does not count.
-fn ways(router: Option<Ipv4Addr>, lists: &[u8]) -> (Option<Ipv4Addr>, Vec<Route>) {
-    match options::routes(&options::joined(lists, CLASSLESS_ROUTES)) {
+fn ways(router: Option<Ipv4Addr>, packet: &Packet) -> (Option<Ipv4Addr>, Vec<Route>) {
+    match options::routes(&packet.option(code::ROUTES)) {
         Some(routes) if !routes.is_empty() => {
             let is_default = |route: &Route| route.prefix == 0 && !route.gateway.is_unspecified();
             let default = routes.iter().find(|route| is_default(route)).map(|route| route.gateway);
@@ -250,16 +242,25 @@ fn ways(router: Option<Ipv4Addr>, lists: &[u8]) -> (Option<Ipv4Addr>, Vec<Route>
 }
 
 fn prefix(mask: Ipv4Addr) -> Option<u8> {
-    let bits = u32::from(mask);
-    (bits.leading_ones() + bits.trailing_zeros() == 32 && bits != 0).then_some(bits.leading_ones() as u8)
+    let bits = mask.to_bits();
+    let ones = bits.leading_ones() as u8;
+    (bits.count_ones() == bits.leading_ones() && ones >= SHORTEST_PREFIX).then_some(ones)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use dhcproto::v4::{DhcpOption, Message, MessageType, Opcode};
+    use dhcproto::{Encodable, Encoder};
     use proptest::prelude::*;
 
-    const US: Transaction = Transaction { mac: [0xdc, 0xa6, 0x32, 1, 2, 3], id: 0x1234_5678, seconds: 3 };
+    use super::*;
+
+    const US: Transaction<'static> = Transaction {
+        mac: [0xdc, 0xa6, 0x32, 1, 2, 3],
+        client_id: &[255, 1, 2],
+        id: 0x1234_5678,
+        seconds: 3,
+    };
 
     fn reply(kind: MessageType, options: Vec<DhcpOption>) -> Vec<u8> {
         let none = Ipv4Addr::UNSPECIFIED;
@@ -308,8 +309,55 @@ mod tests {
         let mut hole = full();
         hole[1] = DhcpOption::SubnetMask(Ipv4Addr::new(255, 0, 255, 0));
         assert_eq!(US.read(&reply(MessageType::Ack, hole)), None);
-        assert_eq!(US.read(&US.discover().unwrap()), None, "our own question");
-        assert_eq!(US.read(&reply(MessageType::Nak, vec![])), Some(Answer::Nak));
+        assert_eq!(US.read(&US.discover(None)), None, "our own question");
+        assert_eq!(US.read(&reply(MessageType::Nak, vec![])), Some(Answer::Nak(None)));
+    }
+
+    #[test]
+    fn nonsense_is_no_lease() {
+        let offer = |address: [u8; 4], mask: [u8; 4], server: [u8; 4], router: [u8; 4]| {
+            let mut options = full();
+            options[0] = DhcpOption::ServerIdentifier(server.into());
+            options[1] = DhcpOption::SubnetMask(mask.into());
+            options[2] = DhcpOption::Router(vec![router.into()]);
+            let mut packet = reply(MessageType::Offer, options);
+            packet[16..20].copy_from_slice(&address);
+            match US.read(&packet) {
+                Some(Answer::Offer(lease)) => Some(lease),
+                None => None,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (us, them, mask) = ([192, 0, 2, 7], [192, 0, 2, 1], [255, 255, 255, 0]);
+        assert_eq!(offer(us, mask, them, them).unwrap().gateway, Some(them.into()));
+        for address in
+            [[0; 4], [255; 4], [127, 0, 0, 1], [224, 0, 0, 1], [240, 0, 0, 1], [169, 254, 1, 1], [0, 0, 0, 9]]
+        {
+            assert_eq!(offer(address, mask, them, them), None, "address {address:?}");
+            assert_eq!(offer(us, mask, address, them), None, "server {address:?}");
+            assert_eq!(offer(us, mask, them, address).unwrap().gateway, None, "router {address:?}");
+        }
+        for mask in
+            [[0; 4], [128, 0, 0, 0], [254, 0, 0, 0], [255, 0, 255, 0], [0, 0, 0, 255], [255, 255, 255, 1]]
+        {
+            assert_eq!(offer(us, mask, them, them), None, "mask {mask:?}");
+        }
+        for address in [[192, 0, 2, 0], [192, 0, 2, 255]] {
+            assert_eq!(offer(address, mask, them, them), None, "{address:?} is the network's");
+        }
+        assert!(offer([192, 0, 2, 0], [255, 255, 255, 254], them, them).is_some(), "RFC 3021");
+        assert_eq!(offer(us, mask, them, us).unwrap().gateway, None, "our own address");
+    }
+
+    #[test]
+    fn who_is_named_is_meant() {
+        let mut packet = reply(MessageType::Ack, full());
+        assert_eq!(packet.pop(), Some(255));
+        packet.extend([61, 3, 255, 1, 2]);
+        assert!(US.read(&packet).is_some());
+        let last = packet.len() - 1;
+        packet[last] = 3;
+        assert_eq!(US.read(&packet), None);
     }
 
     #[test]
@@ -331,6 +379,13 @@ mod tests {
             let Some(Answer::Ack(lease)) = US.read(&packet) else { panic!("{more:?}") };
             lease
         };
+        let servers = with(&[
+            42, 8, 192, 0, 2, 3, 224, 0, 1, 1, 66, 12, b'f', b'i', b'l', b'e', b's', b'.', b'e', b'x', 0, 0,
+            0, 0,
+        ]);
+        assert_eq!(servers.ntp, [Ipv4Addr::new(192, 0, 2, 3)]);
+        assert_eq!(servers.tftp_server.as_deref(), Some("files.ex"));
+        assert_eq!(with(&[66, 2, b'a', b'/']).tftp_server, None);
         let lease = with(&[121, 11, 0, 192, 0, 2, 9, 8, 10, 192, 0, 2, 8, 119, 4, 2, b'a', b'b', 0]);
         assert_eq!((lease.gateway, lease.routes.len()), (Some(Ipv4Addr::new(192, 0, 2, 9)), 1));
         assert_eq!(lease.domains, ["ab"]);

@@ -1,7 +1,9 @@
-//! Options that are lists of their own making: routes (RFC 3442) and search domains (RFC 3397). One option may come in several
-//! parts (RFC 3396). What does not keep to its format is none.
+//! Options that are lists of their own making: routes (RFC 3442) and search domains (RFC 3397). What does not keep to
+//! its format is none.
 
 use std::net::Ipv4Addr;
+
+use serde::{Deserialize, Serialize};
 
 use crate::ip::host_name;
 
@@ -11,7 +13,7 @@ const ROUTES: usize = 64;
 const DOMAINS: usize = 6;
 
 /// A route that a server gives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Route {
     /// The network; 0.0.0.0 with the prefix 0 is everything.
     pub network: Ipv4Addr,
@@ -19,26 +21,6 @@ pub struct Route {
     pub prefix: u8,
     /// The next hop; 0.0.0.0: it is on the link.
     pub gateway: Ipv4Addr,
-}
-
-/// All parts of the option `code`, one behind the other; `options` is what stands behind the cookie.
-pub fn joined(mut options: &[u8], code: u8) -> Vec<u8> {
-    let mut value = Vec::new();
-    while let [kind, rest @ ..] = options {
-        options = rest;
-        match kind {
-            0 => continue,
-            255 => break,
-            _ => {}
-        }
-        let Some((length, rest)) = rest.split_first() else { break };
-        let Some((part, rest)) = rest.split_at_checked(usize::from(*length)) else { break };
-        options = rest;
-        if *kind == code {
-            value.extend(part);
-        }
-    }
-    value
 }
 
 /// Option 121: the prefix's length, as many bytes of the network as it takes, the gateway.
@@ -53,7 +35,8 @@ pub fn routes(mut value: &[u8]) -> Option<Vec<Route>> {
         let mask = u32::MAX.checked_shl(32 - u32::from(*prefix)).unwrap_or(0);
         let network = Ipv4Addr::from_bits(u32::from_be_bytes(network) & mask);
         let gateway = Ipv4Addr::from(<[u8; 4]>::try_from(gateway).ok()?);
-        if routes.len() < ROUTES && !gateway.is_multicast() && !gateway.is_broadcast() {
+        let odd = |address: Ipv4Addr| address.is_loopback() || address.octets() >= [224, 0, 0, 0];
+        if routes.len() < ROUTES && !odd(gateway) && !odd(network) {
             routes.push(Route { network, prefix: *prefix, gateway });
         }
         value = rest;
@@ -133,18 +116,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn parts_are_put_together() {
-        assert_eq!(joined(&[0, 119, 2, 1, 2, 3, 1, 9, 119, 1, 3, 255, 119, 1, 4], 119), [1, 2, 3]);
-        assert!(joined(&[119, 9, 1], 119).is_empty());
-    }
-
     proptest! {
         #[test]
         fn no_value_panics(value in proptest::collection::vec(any::<u8>(), 0..120)) {
             routes(&value);
             domains(&value);
-            joined(&value, 119);
         }
     }
 }

@@ -200,7 +200,10 @@ impl Network {
             };
             if carrier && interface.method.v4 == V4::Dhcp {
                 let device = interface.status.name.clone();
-                let client = Client { index, device, mac: interface.mac.0, news: self.news.clone() };
+                let mac = interface.mac.0;
+                // Hardware type 1 and the address itself (RFC 2132, section 9.14).
+                let client_id = [&[1][..], &mac].concat();
+                let client = Client { index, device, mac, client_id, news: self.news.clone() };
                 interface.client = Some(tokio::spawn(client.run()));
             }
         }

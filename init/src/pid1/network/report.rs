@@ -1,6 +1,6 @@
 //! What others read of the network: the host name, `/etc/resolv.conf`, `/run/lifeboat/network.json`.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Instant;
 
 use super::Network;
@@ -40,6 +40,8 @@ impl Network {
             interfaces: self.interfaces.values().map(|interface| interface.status.clone()).collect(),
             online: self.interfaces.values().any(|interface| interface.status.is_online()),
             nameservers,
+            ntp: leases().flat_map(|lease| &lease.ntp).map(Ipv4Addr::to_string).collect(),
+            tftp_server: leases().find_map(|lease| lease.tftp_server.clone()),
             hostname: self.hostname(),
             mdns_name: self.mdns_name(),
         };
