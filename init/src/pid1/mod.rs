@@ -10,6 +10,7 @@ pub mod boot;
 pub mod control;
 pub mod devices;
 pub mod dhcp;
+pub mod dhcp6;
 pub mod events;
 pub mod file;
 pub mod get;
