@@ -214,7 +214,7 @@ impl Boot {
         self.plan.is_open = true;
         self.followed = given;
         if is_changed {
-            (self.image, self.fetches) = (None, 0);
+            (self.images, self.fetches) = (Vec::new(), 0);
             steps::plan::tell_settings(self)?;
         }
         Ok(self.plan.goal != Goal::Rescue)
