@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
+use crate::identity::{self, Identity};
 use crate::ip;
 use crate::network::Network;
 use crate::root::RootWords;
@@ -17,6 +18,8 @@ pub struct Plan {
     pub goal: Goal,
     /// Addresses and name servers.
     pub network: Network,
+    /// Who this Pi is to DHCP servers, and what the OS finds of our network.
+    pub identity: Identity,
     /// The boot server for events; `None`: the image's own setting counts.
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
@@ -159,7 +162,7 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS].into_iter().flatten().copied()
+    [PARAMETERS, crate::root::PARAMETERS, identity::PARAMETERS].into_iter().flatten().copied()
 }
 
 /// Those that this file reads.
@@ -193,6 +196,7 @@ impl Plan {
             goal: Goal::Rescue,
             hostname: network.hostname().map(str::to_owned),
             network,
+            identity: Identity::default(),
             server: None,
             reboot_after: None,
             watchdog: true,
@@ -204,7 +208,9 @@ impl Plan {
         for word in &line.words {
             let value = word.value.as_deref().unwrap_or("");
             // Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
-            let taken = root.take(&word.name, value).and_then(|taken| match taken {
+            let taken = root.take(&word.name, value);
+            let taken = taken.and_then(|taken| Ok(taken || plan.identity.take(&word.name, value)?));
+            let taken = taken.and_then(|taken| match taken {
                 true => Ok(()),
                 false => plan.take(&word.name, value),
             });
