@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::net::IpAddr;
 
 use crate::cmdline::CommandLine;
+use crate::identity::ClientId;
 use crate::ip::Interface;
 use crate::links;
 use crate::network::{V4, V6};
@@ -28,6 +29,7 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     if !plan.neighbours.mdns {
         writeln!(text, "mDNS: nobody is told of NAME.local")?;
     }
+    write_identity(plan, text)?;
     if let Some(server) = &plan.server {
         writeln!(text, "events: to {server}")?;
     }
@@ -53,6 +55,20 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     };
     let names: Vec<&str> = steps::COMMON.iter().chain(further).copied().collect();
     writeln!(text, "steps: {}", names.join(", "))
+}
+
+fn write_identity(plan: &Plan, text: &mut String) -> std::fmt::Result {
+    let identity = &plan.identity;
+    if identity.client_id == ClientId::Mac {
+        writeln!(text, "DHCP: servers know this Pi by its MAC address")?;
+    }
+    if let Some(id) = identity.machine_id {
+        writeln!(text, "machine ID: {id}")?;
+    }
+    if identity.flush {
+        writeln!(text, "hand-over: addresses and routes are taken away")?;
+    }
+    Ok(())
 }
 
 fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {

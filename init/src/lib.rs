@@ -11,6 +11,7 @@ pub mod control;
 pub mod event;
 pub mod explain;
 pub mod host_key;
+pub mod identity;
 pub mod ip;
 pub mod layers;
 pub mod links;

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use init::pid1::network::Places;
-use init::pid1::{boot, devices, get, kmsg, network, supervisor, sweep};
+use init::pid1::{boot, devices, flush, get, kmsg, network, supervisor, sweep};
 use init::status::NETWORK_STATUS_PATH;
 
 const HELP: &str = "\
@@ -13,7 +13,7 @@ On the device, PID 1 runs it; by hand, on any host:
   init --explain 'CMDLINE'   say what a boot with this kernel command line would do
                              (exit code 1: some word was not understood)
   init --help | --version
-Started by PID 1 only: boot, devices, network, sweep; by `rescue write`: get.
+Started by PID 1 only: boot, devices, network, flush, sweep; by `rescue write`: get.
 ";
 
 fn main() -> ExitCode {
@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         ["devices"] => child("lifeboat-devices", devices::run),
         ["network"] => child("lifeboat-network", || network::run(&command_line(), places())),
         ["get", more @ ..] => fetch(more),
+        ["flush"] => child("lifeboat-flush", || flush::run(&command_line())),
         ["sweep"] => child("lifeboat-sweep", sweep::run),
         other => {
             eprintln!("init: {:?} is not understood; see init --help", other.join(" "));

@@ -4,6 +4,7 @@ use url::Url;
 
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
+use crate::identity::{self, Identity};
 use crate::ip;
 use crate::layers::{self, Layer};
 use crate::neighbours::{self, Neighbours};
@@ -23,6 +24,8 @@ pub struct Plan {
     pub network: Network,
     /// What neighbours are told.
     pub neighbours: Neighbours,
+    /// Who this Pi is to DHCP servers, and what the OS finds of our network.
+    pub identity: Identity,
     /// The boot server for events; `None`: the image's own setting counts.
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
@@ -167,7 +170,8 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    let lists = [PARAMETERS, root::PARAMETERS, layers::PARAMETERS, neighbours::PARAMETERS];
+    let lists =
+        [PARAMETERS, root::PARAMETERS, layers::PARAMETERS, neighbours::PARAMETERS, identity::PARAMETERS];
     lists.into_iter().flatten().copied()
 }
 
@@ -204,6 +208,7 @@ impl Plan {
             hostname: network.hostname().map(str::to_owned),
             network,
             neighbours: Neighbours::default(),
+            identity: Identity::default(),
             server: None,
             reboot_after: None,
             watchdog: true,
@@ -230,7 +235,9 @@ impl Plan {
 
     /// Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
     fn take_word(&mut self, root: &mut RootWords, name: &str, value: &str) -> Result<(), String> {
-        let taken = root.take(name, value)? || self.neighbours.take(name, value)?;
+        let taken = root.take(name, value)?
+            || self.neighbours.take(name, value)?
+            || self.identity.take(name, value)?;
         if taken { Ok(()) } else { self.take(name, value) }
     }
 

@@ -44,6 +44,7 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
     let old_root = rustix::fs::open("/", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .context("opening the initramfs")?;
     forget_secrets();
+    flush_network();
     // A disk that somebody mounted would stay so, out of the OS' sight.
     mounts::unmount_disks(&["/run/", usr::USR, &destination.root]);
     let sweeper = start_sweeper()?;
@@ -53,6 +54,25 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
         tracing::error!("returning to the initramfs: {worse:#}");
     }
     Err(error)
+}
+
+/// Whether something is taken away is the command line's business: see [`super::flush`]. Nothing else runs any more that
+/// could add it again.
+fn flush_network() {
+    let limit = Instant::now() + GRACE;
+    let mut child = match Command::new("/init").arg("flush").stdin(Stdio::null()).spawn() {
+        Ok(child) => child,
+        Err(error) => return tracing::warn!("starting /init flush: {error}"),
+    };
+    while child.try_wait().is_ok_and(|ended| ended.is_none()) {
+        if Instant::now() > limit {
+            tracing::warn!("/init flush hangs: going on without it");
+            let _ = child.kill();
+            let _ = child.wait();
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
 }
 
 /// What `rescue unlock` left in root's keyring, and a kernel that was loaded with it, are not the OS' business: its first

@@ -10,12 +10,18 @@ pub fn read(root: &Path, config: &Config) -> Machine {
     let tree = |name: &str| text(&root.join("proc/device-tree").join(name));
     Machine {
         model: tree("model").unwrap_or_else(|| "unknown".into()),
-        serial: tree("serial-number").map_or_else(|| "unknown".into(), |serial| for_url(&serial)),
+        serial: serial(root).unwrap_or_else(|| "unknown".into()),
         memory: memory(root, "MemTotal:").unwrap_or(0),
         kernel: text(&root.join("proc/sys/kernel/osrelease")).unwrap_or_default(),
         image: config.name.clone(),
         bootloader: tree("chosen/bootloader/version"),
     }
+}
+
+/// The board's serial number, where the firmware left one.
+pub fn serial(root: &Path) -> Option<String> {
+    let serial = text(&root.join("proc/device-tree/serial-number")).map(|serial| for_url(&serial));
+    serial.filter(|serial| !serial.is_empty())
 }
 
 /// One figure of `/proc/meminfo`, in bytes.

@@ -1,9 +1,11 @@
 //! The child `network`: brings every wired interface up and keeps it up, each for itself: a cable that is plugged in
 //! later, a lease that runs out, an interface that appears. It writes down what there is in `/run/lifeboat/network.json`
-//! and `/etc/resolv.conf` ([`report`]), and never ends. [`addresses`] tells the kernel of addresses and routes, [`links`] makes
-//! bonds and VLANs, [`rdnss`] hears which name servers routers announce, [`neighbours`] says who we are and hears who the switch is.
+//! and `/etc/resolv.conf` ([`report`]), and never ends. [`addresses`] tells the kernel of addresses and routes, [`leases`] runs
+//! the DHCP clients, [`links`] makes bonds and VLANs, [`rdnss`] hears which name servers routers announce, [`neighbours`] says
+//! who we are and hears who the switch is.
 
 mod addresses;
+mod leases;
 mod links;
 mod neighbours;
 mod rdnss;
@@ -26,10 +28,12 @@ use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use crate::cmdline::CommandLine;
+use crate::identity::MachineId;
 use crate::links::Mac;
 use crate::network::{Method, V4, V6};
-use crate::pid1::dhcp::client::{Client, News};
+use crate::pid1::dhcp::client::News;
 use crate::pid1::dhcp::message::Lease;
+use crate::pid1::machine_id;
 use crate::plan::Plan;
 use crate::status::{InterfaceStatus, NetworkStatus};
 use links::ToMake;
@@ -61,6 +65,8 @@ struct Interface {
     method: Method,
     client: Option<JoinHandle<()>>,
     lease: Option<Lease>,
+    /// Since when.
+    leased: Option<tokio::time::Instant>,
     /// The bond that it was part of when it was first seen.
     controller: Option<u32>,
     /// Name servers that routers announced, and until when they are good.
@@ -76,6 +82,7 @@ struct Network {
     news: mpsc::Sender<(u32, News)>,
     to_make: ToMake,
     neighbours: Neighbours,
+    machine_id: Option<MachineId>,
     written: Option<(NetworkStatus, String)>,
 }
 
@@ -107,8 +114,18 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     }
     let to_make = ToMake::new(&plan.network);
     let (neighbours, mut neighbours_news) = Neighbours::start(&plan);
-    let interfaces = BTreeMap::new();
-    let mut network = Network { plan, places, handle, interfaces, news, to_make, neighbours, written: None };
+    let machine_id = machine_id::find(plan.identity.machine_id, Path::new("/"));
+    let mut network = Network {
+        plan,
+        places,
+        handle,
+        interfaces: BTreeMap::new(),
+        news,
+        to_make,
+        neighbours,
+        machine_id,
+        written: None,
+    };
     network.take_hostname();
     let mut links = network.handle.link().get().execute();
     while let Some(link) = links.try_next().await.context("listing the interfaces")? {
@@ -199,12 +216,7 @@ impl Network {
                 (true, None) => "up".into(),
             };
             if carrier && interface.method.v4 == V4::Dhcp {
-                let device = interface.status.name.clone();
-                let mac = interface.mac.0;
-                // Hardware type 1 and the address itself (RFC 2132, section 9.14).
-                let client_id = [&[1][..], &mac].concat();
-                let client = Client { index, device, mac, client_id, news: self.news.clone() };
-                interface.client = Some(tokio::spawn(client.run()));
+                self.start_client(index).await;
             }
         }
     }
@@ -349,6 +361,7 @@ impl Network {
             method,
             client: None,
             lease: None,
+            leased: None,
             controller: controller_of(link),
             announced: Vec::new(),
             wire: Wire::default(),
@@ -377,46 +390,6 @@ impl Network {
             let scope = if message.header.scope == AddressScope::Link { " (link-local)" } else { "" };
             tracing::info!("{}: address {text}{scope}", interface.status.name);
             addresses.push(text);
-        }
-    }
-
-    async fn hear(&mut self, index: u32, news: News) {
-        let Some(interface) = self.interfaces.get_mut(&index) else { return };
-        match news {
-            News::State(words) => interface.status.state = words,
-            News::Lost => {
-                interface.status.state = "DHCP: the lease is over, asking anew".into();
-                interface.status.gateway = None;
-                if let Some(old) = interface.lease.take() {
-                    self.remove_routes(index, &old, None).await;
-                    self.remove_address(index, old.address, old.prefix).await;
-                }
-            }
-            News::Bound(lease) => {
-                interface.status.state = format!("DHCP: leased by {}", lease.server);
-                let name = interface.status.name.clone();
-                let old = interface.lease.replace(lease.clone());
-                if let Some(old) = old {
-                    self.remove_routes(index, &old, Some(&lease)).await;
-                    if (old.address, old.prefix) != (lease.address, lease.prefix) {
-                        self.remove_address(index, old.address, old.prefix).await;
-                    }
-                }
-                if let Some(interface) = self.interfaces.get_mut(&index) {
-                    interface.status.gateway = None;
-                }
-                let lifetime = u32::try_from(lease.lifetime.as_secs()).ok();
-                let gateway = lease.gateway.map(IpAddr::V4);
-                self.configure(index, &name, lease.address.into(), lease.prefix, gateway, lifetime).await;
-                for route in &lease.routes {
-                    let gateway =
-                        Some(route.gateway).filter(|gateway| !gateway.is_unspecified()).map(IpAddr::V4);
-                    self.add_route(index, &name, route.network.into(), route.prefix, gateway).await;
-                }
-                // With the last address all routes of an interface go.
-                self.add_routes(index, &name).await;
-                self.take_hostname();
-            }
         }
     }
 }

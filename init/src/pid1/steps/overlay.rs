@@ -1,5 +1,5 @@
-//! Step `overlay`: a writable layer in RAM over the images, and what the OS gets from us: the running kernel's modules and a
-//! resolv.conf, where it has none of its own.
+//! Step `overlay`: a writable layer in RAM over the images, and what the OS gets from us: the running kernel's modules, a
+//! resolv.conf and a machine ID, where it has none of its own.
 
 use std::path::{Path, PathBuf};
 
@@ -8,7 +8,7 @@ use sys_mount::MountFlags;
 
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
-use crate::pid1::{mounts, stack};
+use crate::pid1::{machine_id, mounts, stack};
 
 const OVERLAY_DIR: &str = "/run/lifeboat/overlay";
 
@@ -32,6 +32,9 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let options = format!("lowerdir={lower},upperdir={OVERLAY_DIR}/upper,workdir={OVERLAY_DIR}/work");
     mounts::mount("overlay", Path::new(ROOT), "overlay", MountFlags::empty(), &options)?;
     offer_modules(&boot.machine.kernel)?;
+    if let Some(id) = machine_id::find(boot.plan.identity.machine_id, Path::new("/")) {
+        machine_id::offer(Path::new(ROOT), id)?;
+    }
     offer_resolv_conf(Path::new(ROOT), Path::new("/etc/resolv.conf"))
 }
 
