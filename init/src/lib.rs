@@ -8,6 +8,7 @@ pub mod answer;
 pub mod cmdline;
 pub mod config;
 pub mod control;
+pub mod disk_file;
 pub mod event;
 pub mod explain;
 pub mod host_key;
@@ -19,8 +20,10 @@ pub mod network;
 pub mod plan;
 mod root;
 pub mod size;
+pub mod state;
 pub mod status;
 pub mod steps;
+pub mod zram;
 
 #[cfg(feature = "pid1")]
 pub mod pid1;

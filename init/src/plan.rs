@@ -3,13 +3,14 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
-use crate::host_key::HostKeyFile;
+use crate::host_key;
 use crate::ip;
 use crate::layers::Layer;
 use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
-use crate::steps;
+use crate::state::StateWords;
+use crate::{steps, zram};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -24,6 +25,10 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
     pub reboot_after: Option<u64>,
+    /// What is kept across boots, and where.
+    pub state: StateWords,
+    /// How much swap there is in compressed RAM; `None`: none.
+    pub zram: Option<Size>,
     /// Whether the hardware watchdog is fed.
     pub watchdog: bool,
     /// Who gets a shell on the console.
@@ -162,7 +167,9 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS, crate::layers::PARAMETERS].into_iter().flatten().copied()
+    let words_for_an_image = [crate::root::PARAMETERS, crate::layers::PARAMETERS];
+    let others = [crate::state::PARAMETERS, zram::PARAMETERS, host_key::PARAMETERS];
+    [PARAMETERS].into_iter().chain(words_for_an_image).chain(others).flatten().copied()
 }
 
 /// Those that this file reads.
@@ -180,11 +187,6 @@ const PARAMETERS: &[Parameter] = &[
         "who gets a shell on the console: holders of an SSH key (default), whoever asks, or nobody",
     ),
     ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
-    (
-        HostKeyFile::PARAMETER,
-        "DEVICE:/PATH",
-        "take the SSH host key from this file on a disk, which is only read",
-    ),
 ];
 
 impl Plan {
@@ -198,6 +200,8 @@ impl Plan {
             network,
             server: None,
             reboot_after: None,
+            state: StateWords::default(),
+            zram: None,
             watchdog: true,
             console: Console::default(),
             fail: Vec::new(),
@@ -223,6 +227,13 @@ impl Plan {
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if self.state.take(name, value)? || host_key::take(name, value)? {
+            return Ok(());
+        }
+        if let Some(size) = zram::take(name, value)? {
+            self.zram = Some(size);
+            return Ok(());
+        }
         match name {
             "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
             "lifeboat.server" => self.server = Some(http_url(value)?),
@@ -245,8 +256,6 @@ impl Plan {
                 }
             }
             "lifeboat.fail" => self.fail.push(fail(value)?),
-            // The SSH server reads it by itself.
-            HostKeyFile::PARAMETER => _ = HostKeyFile::parse(value)?,
             name if name.starts_with("lifeboat.") => {
                 return Err(format!("no such parameter; there are {}", parameter_names()));
             }
@@ -402,6 +411,9 @@ mod tests {
             "rd.break=lunch",
             "lifeboat.console=root",
             "lifeboat.hostkey=disk",
+            "lifeboat.state=disk",
+            "lifeboat.reboots=0",
+            "lifeboat.zram=lots",
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",

@@ -43,6 +43,7 @@ impl Announcer {
             progress: None,
             last_error: None,
             next: String::new(),
+            reboots: None,
         };
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Announcer {
@@ -59,6 +60,12 @@ impl Announcer {
     /// What the boot is to become, on which machine, and whom to tell.
     pub fn set_goal(&mut self, goal: String, machine: Machine, events: Sender) {
         (self.status.goal, self.machine, self.events) = (goal, machine, events);
+    }
+
+    /// How the boot stands with starting the machine anew.
+    pub fn set_reboots(&mut self, words: String) {
+        tracing::info!("reboots: {words}");
+        self.status.reboots = Some(words);
     }
 
     /// A step begins.
