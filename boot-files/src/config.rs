@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -46,6 +47,9 @@ pub struct ImageToml {
     /// Who may log in, and whose OS images are trusted.
     #[serde(default)]
     pub access: Access,
+    /// The least serial number that is taken of each OS image's name.
+    #[serde(default)]
+    pub serials: BTreeMap<String, u64>,
     /// Signing of `boot.img`.
     #[serde(default)]
     pub sign: Sign,

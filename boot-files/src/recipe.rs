@@ -5,6 +5,7 @@ use crate::host_apt::{self, Mirror};
 use crate::{access, config_txt, profile};
 use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use url::Url;
 
@@ -49,6 +50,8 @@ pub struct Recipe {
     pub authorized_keys: String,
     /// minisign public keys: file name and text.
     pub image_keys: Vec<(String, String)>,
+    /// The least serial number that is taken of each OS image's name.
+    pub serials: BTreeMap<String, u64>,
     /// The RSA key that signs `boot.img`.
     pub sign_key: Option<PathBuf>,
 }
@@ -100,6 +103,7 @@ pub fn make(config: ImageToml, folder: &Path) -> Result<Recipe> {
         reboot_after: config.device.reboot_after,
         authorized_keys: access::authorized_keys(&resolved(folder, &config.access.authorized_keys))?,
         image_keys: access::image_keys(&resolved(folder, &config.access.image_keys))?,
+        serials: checked_serials(config.serials)?,
         sign_key: config.sign.key.map(|key| folder.join(key)),
     };
     for name in recipe.device_trees.iter().chain(&recipe.overlays).chain(&recipe.firmware_files) {
@@ -118,6 +122,18 @@ fn checked_name(name: String) -> Result<String> {
         "name = {name:?} is empty, longer than 64 bytes or has control characters"
     );
     Ok(name)
+}
+
+/// A name that no image can have would guard nothing. TOML's integers end at 2^63 - 1.
+fn checked_serials(serials: BTreeMap<String, u64>) -> Result<BTreeMap<String, u64>> {
+    for (name, serial) in &serials {
+        ensure!(
+            init::manifest::valid_name(name),
+            "[serials]: {name:?} is not 1 to 64 of A-Z a-z 0-9 . _ + -, as an image's name is"
+        );
+        ensure!(i64::try_from(*serial).is_ok(), "[serials] {name} = {serial} is too large");
+    }
+    Ok(serials)
 }
 
 /// Debian's rule for package names (Policy 5.6.7): nothing else may reach a command line.

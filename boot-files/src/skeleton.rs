@@ -87,6 +87,7 @@ fn config(recipe: &Recipe, built: u64) -> Result<String> {
         built,
         server: recipe.server.clone(),
         reboot_after: recipe.reboot_after.unwrap_or(default.reboot_after),
+        serials: recipe.serials.clone(),
     };
     toml::to_string(&config).context("writing lifeboat.toml")
 }

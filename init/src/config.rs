@@ -1,5 +1,7 @@
 //! `/etc/lifeboat.toml` in the image: what its builder decided. Written by `boot-files`, read by PID 1.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use url::Url;
 
@@ -32,6 +34,24 @@ pub struct Config {
     /// After how many seconds with neither progress nor a logged-in human a failed boot starts anew; 0: never.
     #[serde(default = "default_reboot_after")]
     pub reboot_after: u64,
+    /// The least serial number that is taken of each image's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub serials: BTreeMap<String, u64>,
+}
+
+#[cfg(feature = "pid1")]
+impl Config {
+    /// Reads the file's text.
+    ///
+    /// # Errors
+    /// What is wrong, for a human.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let config: Config = toml::from_str(text).map_err(|error| format!("parsing it: {error}"))?;
+        match config.format {
+            CONFIG_FORMAT => Ok(config),
+            other => Err(format!("its format is {other}, not {CONFIG_FORMAT}")),
+        }
+    }
 }
 
 fn default_reboot_after() -> u64 {
@@ -46,6 +66,39 @@ impl Default for Config {
             built: 0,
             server: None,
             reboot_after: default_reboot_after(),
+            serials: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(all(test, feature = "pid1"))]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn what_the_builder_writes_is_read() {
+        let config = Config {
+            server: Some(Url::parse("http://boot.example:8080/").unwrap()),
+            serials: [("debian-13".to_owned(), 7)].into(),
+            ..Config::default()
+        };
+        let text = "format = 1\nname = \"unnamed\"\nbuilt = 0\nserver = \"http://boot.example:8080/\"\n\
+                    reboot_after = 1800\n\n[serials]\ndebian-13 = 7\n";
+        assert_eq!(Config::parse(text), Ok(config));
+        let least = Config::parse("format = 1\nname = \"a\"\nbuilt = 5\n").unwrap();
+        assert_eq!((least.reboot_after, least.serials.len()), (1800, 0));
+        for bad in
+            ["", "format = 2\nname = \"a\"\nbuilt = 5\n", "format = 1\nname = \"a\"\nbuilt = 5\nmore = 1\n"]
+        {
+            assert!(Config::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in "\\PC{0,200}") {
+            let _ = Config::parse(&text);
         }
     }
 }

@@ -40,6 +40,16 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
         }
         None => {}
     }
+    if let Some(file) = &plan.state.file {
+        let reboots = plan.state.reboots;
+        writeln!(
+            text,
+            "kept across boots: in {file}; a boot that comes to nothing starts anew {reboots} times at most"
+        )?;
+    }
+    if let Some(size) = plan.zram {
+        writeln!(text, "swap: in compressed RAM, {size}")?;
+    }
     match plan.console {
         Console::Key => {}
         Console::Open => writeln!(text, "console: a shell for whoever asks")?,
@@ -196,6 +206,23 @@ mod tests {
         for part in
             ["an OS in RAM", "signed manifest", "192.0.2.7/24 on eth0", "exec /sbin/init -s", "hand-over"]
         {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn explains_layers_state_and_swap() {
+        let (text, understood) = explain(
+            "root=live:http://a/os.squashfs lifeboat.layer=http://a/x/site.squashfs lifeboat.layer=http://b/site.squashfs \
+             lifeboat.state=LABEL=bootfs:/lifeboat.json lifeboat.reboots=5 lifeboat.zram=50%",
+        );
+        assert!(understood, "{text}");
+        for part in [
+            "over it: http://b/site.squashfs, checked by its signed manifest",
+            "or from: http://a/x/site.squashfs",
+            "in LABEL=bootfs:/lifeboat.json; a boot that comes to nothing starts anew 5 times",
+            "in compressed RAM, 50% of RAM",
+        ] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

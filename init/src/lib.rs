@@ -8,6 +8,7 @@ pub mod answer;
 pub mod cmdline;
 pub mod config;
 pub mod control;
+pub mod disk_file;
 pub mod event;
 pub mod explain;
 pub mod host_key;
@@ -23,8 +24,10 @@ mod root;
 pub mod server_plan;
 pub mod signed;
 pub mod size;
+pub mod state;
 pub mod status;
 pub mod steps;
+pub mod zram;
 
 #[cfg(feature = "pid1")]
 pub mod pid1;

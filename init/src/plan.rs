@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
-use crate::host_key::HostKeyFile;
+use crate::host_key;
 use crate::identity::{self, Identity};
 use crate::ip;
 use crate::layers::{self, Layer};
@@ -11,7 +11,8 @@ use crate::neighbours::{self, Neighbours};
 use crate::network::Network;
 use crate::root::{self, RootWords};
 use crate::size::Size;
-use crate::steps;
+use crate::state::{self, StateWords};
+use crate::{steps, zram};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -32,6 +33,10 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
     pub reboot_after: Option<u64>,
+    /// What is kept across boots, and where.
+    pub state: StateWords,
+    /// How much swap there is in compressed RAM; `None`: none.
+    pub zram: Option<Size>,
     /// Whether the hardware watchdog is fed.
     pub watchdog: bool,
     /// Who gets a shell on the console.
@@ -170,8 +175,16 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    let lists =
-        [PARAMETERS, root::PARAMETERS, layers::PARAMETERS, neighbours::PARAMETERS, identity::PARAMETERS];
+    let lists = [
+        PARAMETERS,
+        root::PARAMETERS,
+        layers::PARAMETERS,
+        state::PARAMETERS,
+        zram::PARAMETERS,
+        host_key::PARAMETERS,
+        neighbours::PARAMETERS,
+        identity::PARAMETERS,
+    ];
     lists.into_iter().flatten().copied()
 }
 
@@ -190,11 +203,6 @@ const PARAMETERS: &[Parameter] = &[
         "who gets a shell on the console: holders of an SSH key (default), whoever asks, or nobody",
     ),
     ("lifeboat.fail", "STEP[:TIMES]", "make a step fail, once or TIMES times: a test's tool"),
-    (
-        HostKeyFile::PARAMETER,
-        "DEVICE:/PATH",
-        "take the SSH host key from this file on a disk, which is only read",
-    ),
 ];
 
 impl Plan {
@@ -211,6 +219,8 @@ impl Plan {
             identity: Identity::default(),
             server: None,
             reboot_after: None,
+            state: StateWords::default(),
+            zram: None,
             watchdog: true,
             console: Console::default(),
             fail: Vec::new(),
@@ -237,11 +247,17 @@ impl Plan {
     fn take_word(&mut self, root: &mut RootWords, name: &str, value: &str) -> Result<(), String> {
         let taken = root.take(name, value)?
             || self.neighbours.take(name, value)?
-            || self.identity.take(name, value)?;
+            || self.identity.take(name, value)?
+            || self.state.take(name, value)?
+            || host_key::take(name, value)?;
         if taken { Ok(()) } else { self.take(name, value) }
     }
 
     fn take(&mut self, name: &str, value: &str) -> Result<(), String> {
+        if let Some(size) = zram::take(name, value)? {
+            self.zram = Some(size);
+            return Ok(());
+        }
         match name {
             "systemd.hostname" => self.hostname = Some(ip::host_name(value)?),
             "lifeboat.server" => self.server = Some(http_url(value)?),
@@ -264,8 +280,6 @@ impl Plan {
                 }
             }
             "lifeboat.fail" => self.fail.push(fail(value)?),
-            // The SSH server reads it by itself.
-            HostKeyFile::PARAMETER => _ = HostKeyFile::parse(value)?,
             name if name.starts_with("lifeboat.") => {
                 return Err(format!("no such parameter; there are {}", parameter_names()));
             }
@@ -429,6 +443,9 @@ mod tests {
             "rd.break=lunch",
             "lifeboat.console=root",
             "lifeboat.hostkey=disk",
+            "lifeboat.state=disk",
+            "lifeboat.reboots=0",
+            "lifeboat.zram=lots",
             "lifeboat.fail=lunch",
             "lifeboat.fail=fetch:x",
             "systemd.hostname=a_b",

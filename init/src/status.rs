@@ -74,6 +74,9 @@ pub struct BootStatus {
     pub last_error: Option<StepError>,
     /// What happens next, or what a human can do: one sentence.
     pub next: String,
+    /// Whether the boot starts the machine anew by itself, and how often it may still; nothing where it has not said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reboots: Option<String>,
 }
 
 /// A step that failed.

@@ -3,7 +3,8 @@
 //! the two lists together).
 
 /// The steps every boot takes.
-pub const COMMON: [&str; 6] = ["console", "filesystems", "plan", "usr", "modules", "network"];
+pub const COMMON: [&str; 8] =
+    ["console", "filesystems", "plan", "usr", "modules", "zram", "state", "network"];
 
 /// The further steps of a boot into RAM.
 pub const RAM_BOOT: [&str; 6] = ["manifest", "budget", "fetch", "mount", "overlay", "hand-over"];

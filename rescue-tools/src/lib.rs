@@ -24,6 +24,7 @@ pub mod replace_file;
 pub mod run_dir;
 pub mod save;
 pub mod sshd;
+pub mod state_file;
 pub mod status;
 pub mod tool;
 pub mod unlock;

@@ -43,6 +43,7 @@ impl Announcer {
             progress: None,
             last_error: None,
             next: String::new(),
+            reboots: None,
         };
         let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
         Announcer {
@@ -64,6 +65,12 @@ impl Announcer {
     /// It is to become something else.
     pub fn change_goal(&mut self, goal: String) {
         self.status.goal = goal;
+    }
+
+    /// How the boot stands with starting the machine anew.
+    pub fn set_reboots(&mut self, words: String) {
+        tracing::info!("reboots: {words}");
+        self.status.reboots = Some(words);
     }
 
     /// A step begins.

@@ -10,6 +10,7 @@ use url::Url;
 
 use super::announce::Announcer;
 use super::image::Image;
+use super::kept::Kept;
 use super::step::Policy::{Optional, Required};
 use super::step::Step;
 use super::{ask, mounts, steps};
@@ -20,7 +21,7 @@ use crate::server_plan::ServerPlan;
 use crate::status::Machine;
 
 /// The steps every boot takes.
-pub const COMMON: [Step; 6] = [
+pub const COMMON: [Step; 8] = [
     Step {
         name: "console",
         run: steps::console::run,
@@ -55,6 +56,20 @@ pub const COMMON: [Step; 6] = [
         policy: Optional,
         deadline: secs(90),
         on_failure: "going on with the drivers that are built into the kernel",
+    },
+    Step {
+        name: "zram",
+        run: steps::zram::run,
+        policy: Optional,
+        deadline: secs(30),
+        on_failure: "going on without swap",
+    },
+    Step {
+        name: "state",
+        run: steps::state::run,
+        policy: Optional,
+        deadline: secs(90),
+        on_failure: "going on; what earlier boots knew is not known, and reboots are not counted",
     },
     Step {
         name: "network",
@@ -159,6 +174,8 @@ pub struct Boot {
     pub announcer: Announcer,
     /// From `manifest` on: what is fetched, the lowest image first.
     pub images: Vec<Image>,
+    /// From `state` on, or from the start of a worker that was started again: what earlier boots left.
+    pub kept: Option<Kept>,
     /// From `zram` on: the size of the swap in compressed RAM, in bytes.
     pub zram_bytes: u64,
     /// From `budget` on: the most that the writable layer may hold, in bytes.
@@ -186,6 +203,7 @@ impl Boot {
             config,
             announcer: Announcer::new(),
             images: Vec::new(),
+            kept: None,
             zram_bytes: 0,
             overlay_bytes: 0,
             fetches: 0,

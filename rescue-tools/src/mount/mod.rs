@@ -2,6 +2,7 @@
 
 pub mod attach;
 pub mod detach;
+pub mod disk_file;
 pub mod fstab;
 pub mod inside;
 pub mod private;

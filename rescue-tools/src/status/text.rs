@@ -72,6 +72,7 @@ fn boot_lines(page: &mut Page, boot: &BootStatus) {
         page.coloured("Error", &format!("{}: {}", error.step, error.error), RED);
     }
     page.field("Next", &boot.next);
+    page.field("Reboots", boot.reboots.as_deref().unwrap_or_default());
 }
 
 /// How long a transfer still takes, behind a comma; nothing where that is not known.
@@ -222,6 +223,7 @@ mod tests {
                 progress: Some(Progress { bytes: 100 << 20, total: 400 << 20, rate: 10 << 20 }),
                 last_error: Some(StepError { step: "fetch".into(), error: error.into(), uptime_ms: 1 }),
                 next: "tries again in 8 s".into(),
+                reboots: Some("none any more: 3 boots in a row came to nothing".into()),
             }),
             host_key: Some(format!("SHA256:{}", "A".repeat(43))),
         }
@@ -239,6 +241,7 @@ mod tests {
             "10000000abcdef01",
             "Network   cm4-7.local (mDNS)\n",
             "switch sw1, port 7",
+            "Reboots   none any more: 3 boots",
         ] {
             assert!(page.contains(part), "{part}: {page}");
         }

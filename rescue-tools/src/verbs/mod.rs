@@ -13,6 +13,7 @@ pub mod reboot;
 pub mod save;
 pub mod sshd;
 pub mod sshd_session;
+pub mod state;
 pub mod status;
 pub mod umount;
 pub mod unlock;
@@ -168,6 +169,7 @@ const VERBS: &[Verb] = &[
         run: console::run,
     },
     Verb { name: "sshd-session", purpose: None, help: sshd_session::HELP, run: sshd_session::run },
+    Verb { name: "state", purpose: None, help: state::HELP, run: state::run },
 ];
 
 /// Wrong usage, as opposed to a verb that failed: the exit code is 2.

@@ -252,6 +252,7 @@ mod tests {
                 progress: Some(Progress { bytes: 100 << 20, total: 400 << 20, rate: 10 << 20 }),
                 last_error: Some(StepError { step: "fetch".into(), error: error.into(), uptime_ms: 1 }),
                 next: "fetch is running".into(),
+                reboots: None,
             }),
             people: vec![person; 3],
             disks: rates().disks,

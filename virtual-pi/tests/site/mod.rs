@@ -6,6 +6,7 @@
 
 pub mod desk;
 pub mod images;
+pub mod layer;
 pub mod proxy;
 
 use std::io::{BufRead, BufReader};

@@ -8,7 +8,7 @@ use anyhow::{Context, Result, bail, ensure};
 use super::mount::ROOT;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
-use crate::pid1::mounts;
+use crate::pid1::{kept, mounts};
 use crate::plan::{Goal, Hold};
 use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
 
@@ -104,6 +104,12 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ready =
         if message == Message::Kexec { crate::control::is_kernel_loaded() } else { mounts::is_mounted(ROOT) };
     ensure!(ready, "what was prepared is not there any more");
+    // Now or never: PID 1 writes nothing, and behind the exec nobody of us is left.
+    if let Some(file) = &boot.plan.state.file
+        && let Err(error) = kept::finish(file)
+    {
+        tracing::warn!("this boot goes on counting as one that came to nothing: {error:#}");
+    }
     control::send(&message)?;
     std::thread::sleep(LIMIT);
     bail!("PID 1 did not hand over within {} s", LIMIT.as_secs())

@@ -1,6 +1,5 @@
 //! Step `manifest`: learns what the images are, and whether somebody we trust says so.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,13 +10,12 @@ use url::Url;
 use crate::config::KEYS_DIR;
 use crate::manifest::{MANIFEST_LIMIT, Manifest};
 use crate::pid1::boot::Boot;
+use crate::pid1::http;
 use crate::pid1::image::{Hashes, Image};
-use crate::pid1::{file, http};
+use crate::pid1::rollback::Known;
 use crate::plan::Trust;
 use crate::signed::SIGNATURE_LIMIT;
 
-/// The newest serial of each image's name that was seen.
-const NEWEST_PATH: &str = "/run/lifeboat/newest.json";
 /// Images without a manifest are fetched in pieces of this size.
 const PIECE: u64 = 1 << 20;
 
@@ -28,11 +26,13 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let places: Vec<_> = [root].into_iter().chain(layers).collect();
     let urls = places.iter().flat_map(|(url, mirrors, _)| [*url].into_iter().chain(*mirrors));
     let client = http::client(urls)?;
+    let booted = boot.kept.as_ref().map(|kept| kept.serials.clone()).unwrap_or_default();
+    let known = Known { floor: boot.config.serials.clone(), booted };
     let mut images = Vec::new();
     for (n, (url, mirrors, trust)) in places.into_iter().enumerate() {
         // A layer need not have modules.
         let kernel = (n == 0).then_some(&boot.machine.kernel);
-        images.push(learn_from_any(&client, url, mirrors, trust, kernel)?);
+        images.push(learn_from_any(&client, url, mirrors, trust, (kernel, &known))?);
     }
     boot.images = images;
     Ok(())
@@ -44,12 +44,12 @@ fn learn_from_any(
     url: &Url,
     mirrors: &[Url],
     trust: &Trust,
-    kernel: Option<&String>,
+    here: (Option<&String>, &Known),
 ) -> Result<Image> {
     let sources: Vec<&Url> = [url].into_iter().chain(mirrors).collect();
     let mut failures = Vec::new();
     for (n, url) in sources.iter().enumerate() {
-        match learn(client, url, trust, kernel) {
+        match learn(client, url, trust, here) {
             Ok(image) => {
                 let others = sources.iter().enumerate().filter(|(other, _)| *other != n);
                 let mirrors = others.map(|(_, url)| Url::clone(url)).collect();
@@ -63,7 +63,12 @@ fn learn_from_any(
 }
 
 /// What the image at this place is.
-fn learn(client: &Client, url: &Url, trust: &Trust, kernel: Option<&String>) -> Result<Image> {
+fn learn(
+    client: &Client,
+    url: &Url,
+    trust: &Trust,
+    (kernel, known): (Option<&String>, &Known),
+) -> Result<Image> {
     let (url, mirrors) = (url.clone(), Vec::new());
     if let Trust::Sha256(hash) = trust {
         let size = http::size(client, &url)?;
@@ -77,7 +82,7 @@ fn learn(client: &Client, url: &Url, trust: &Trust, kernel: Option<&String>) -> 
     let signature = String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
     let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
         .with_context(|| format!("checking {json_url}"))?;
-    refuse_older(Path::new(NEWEST_PATH), &manifest)?;
+    known.refuse_older(&manifest)?;
     tracing::info!(
         "image {} {} (serial {}): {}, signature good",
         manifest.name,
@@ -92,20 +97,6 @@ fn learn(client: &Client, url: &Url, trust: &Trust, kernel: Option<&String>) -> 
     }
     let (size, chunk_size) = (manifest.size, manifest.chunk_size);
     Ok(Image { url, mirrors, size, chunk_size, hashes: Hashes::Chunks(manifest.chunks) })
-}
-
-/// Within a boot no image is older than one of the same name that was seen before (invariant 5).
-fn refuse_older(path: &Path, manifest: &Manifest) -> Result<()> {
-    let mut newest: BTreeMap<String, u64> = file::read_json(path).unwrap_or_default();
-    let seen = newest.entry(manifest.name.clone()).or_insert(manifest.serial);
-    ensure!(
-        manifest.serial >= *seen,
-        "the image {} has the serial {}, older than {seen} that this boot has seen: somebody serves an old one",
-        manifest.name,
-        manifest.serial
-    );
-    *seen = manifest.serial;
-    file::replace_json(path, &newest)
 }
 
 /// `NAME.squashfs` → `NAME` + `suffix`, the query kept.
@@ -138,26 +129,6 @@ mod tests {
     fn a_sibling_keeps_host_and_query() {
         let url = Url::parse("http://a:8/x/debian.squashfs?site=1").unwrap();
         assert_eq!(sibling(&url, ".json").unwrap().as_str(), "http://a:8/x/debian.json?site=1");
-    }
-
-    #[test]
-    fn an_older_image_of_the_same_name_is_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("newest.json");
-        let manifest = |name: &str, serial| Manifest {
-            name: name.into(),
-            version: String::new(),
-            kernel_releases: Vec::new(),
-            size: 1,
-            chunk_size: 1 << 20,
-            chunks: vec![[0; 32]],
-            serial,
-        };
-        refuse_older(&path, &manifest("a", 5)).unwrap();
-        refuse_older(&path, &manifest("a", 5)).unwrap();
-        refuse_older(&path, &manifest("b", 1)).unwrap();
-        assert!(refuse_older(&path, &manifest("a", 4)).unwrap_err().to_string().contains("older than 5"));
-        refuse_older(&path, &manifest("a", 6)).unwrap();
     }
 
     #[test]

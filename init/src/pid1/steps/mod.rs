@@ -13,5 +13,7 @@ pub mod overlay;
 pub mod plan;
 pub mod rescue;
 pub mod root;
+pub mod state;
 pub mod unlock;
 pub mod usr;
+pub mod zram;

@@ -2,10 +2,11 @@
 
 use anyhow::{Context, Result};
 
-use crate::config::{CONFIG_FORMAT, CONFIG_PATH, Config};
+use crate::config::{CONFIG_PATH, Config};
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Message};
 use crate::pid1::events::Sender;
+use crate::pid1::kept::Kept;
 use crate::plan::{Goal, Plan};
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
@@ -23,6 +24,19 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 pub(crate) fn tell_settings(boot: &mut Boot) -> Result<()> {
     boot.announcer.change_goal(goal(&boot.plan));
     tracing::info!("plan: {}", goal(&boot.plan));
+    // Another worker may have been through the step `state` in this boot.
+    boot.kept = Kept::recall();
+    control::send(&settings(boot))
+}
+
+/// What PID 1 needs to know.
+pub(crate) fn settings(boot: &Boot) -> Message {
+    let reboot_after = if super::state::is_used_up(boot) { 0 } else { reboot_after(boot) };
+    Message::Settings { reboot_after, watchdog: boot.plan.watchdog }
+}
+
+/// After how many seconds without progress this boot starts anew, however often it has done so; 0: never.
+pub(crate) fn reboot_after(boot: &Boot) -> u64 {
     // A rescue that was asked for is no failure: it waits for its human. So does a boot that is to be held.
     let asked_for = match &boot.plan.goal {
         Goal::Rescue => boot.plan.problems.is_empty(),
@@ -30,12 +44,11 @@ pub(crate) fn tell_settings(boot: &mut Boot) -> Result<()> {
         // Starting anew brings nobody who knows the passphrase.
         Goal::DiskBoot(disk_boot) => disk_boot.hold.is_some() || !disk_boot.luks.is_empty(),
     };
-    let reboot_after = match boot.plan.reboot_after {
+    match boot.plan.reboot_after {
         Some(seconds) => seconds,
         None if asked_for => 0,
         None => boot.config.reboot_after,
-    };
-    control::send(&Message::Settings { reboot_after, watchdog: boot.plan.watchdog })
+    }
 }
 
 /// The goal in words.
@@ -55,15 +68,8 @@ pub(crate) fn goal(plan: &Plan) -> String {
 
 /// `/etc/lifeboat.toml`; where it cannot be read, the defaults, said so: a rescue with defaults beats none.
 pub(crate) fn read_config() -> Config {
-    let read = std::fs::read_to_string(CONFIG_PATH).context("reading it").and_then(|text| {
-        let config: Config = toml::from_str(&text).context("parsing it")?;
-        anyhow::ensure!(
-            config.format == CONFIG_FORMAT,
-            "its format is {}, not {CONFIG_FORMAT}",
-            config.format
-        );
-        Ok(config)
-    });
+    let read = std::fs::read_to_string(CONFIG_PATH).context("reading it");
+    let read = read.and_then(|text| Config::parse(&text).map_err(anyhow::Error::msg));
     read.unwrap_or_else(|error| {
         tracing::error!("{CONFIG_PATH}: {error:#}; going on with defaults");
         Config::default()
