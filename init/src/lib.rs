@@ -12,6 +12,7 @@ pub mod event;
 pub mod explain;
 pub mod host_key;
 pub mod ip;
+pub mod kernel_log;
 pub mod links;
 pub mod manifest;
 pub mod neighbours;

@@ -5,6 +5,7 @@ use url::Url;
 use crate::cmdline::CommandLine;
 use crate::host_key::HostKeyFile;
 use crate::ip;
+use crate::kernel_log::KernelLog;
 use crate::neighbours::Neighbours;
 use crate::network::Network;
 use crate::root::RootWords;
@@ -20,6 +21,8 @@ pub struct Plan {
     pub network: Network,
     /// What neighbours are told.
     pub neighbours: Neighbours,
+    /// Who gets the kernel's log.
+    pub kernel_log: KernelLog,
     /// The boot server for events; `None`: the image's own setting counts.
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
@@ -162,7 +165,10 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS, crate::neighbours::PARAMETERS].into_iter().flatten().copied()
+    [PARAMETERS, crate::root::PARAMETERS, crate::neighbours::PARAMETERS, crate::kernel_log::PARAMETERS]
+        .into_iter()
+        .flatten()
+        .copied()
 }
 
 /// Those that this file reads.
@@ -197,6 +203,7 @@ impl Plan {
             hostname: network.hostname().map(str::to_owned),
             network,
             neighbours: Neighbours::default(),
+            kernel_log: KernelLog::default(),
             server: None,
             reboot_after: None,
             watchdog: true,
@@ -224,7 +231,7 @@ impl Plan {
     }
 
     fn take_rest(&mut self, name: &str, value: &str) -> Result<(), String> {
-        if self.neighbours.take(name, value)? {
+        if self.neighbours.take(name, value)? || self.kernel_log.take(name, value)? {
             return Ok(());
         }
         self.take(name, value)
@@ -403,6 +410,9 @@ mod tests {
             "root=nfs:a",
             "rd.luks.uuid=x-y",
             "netroot=iscsi:@x",
+            "lifeboat.mdns=maybe",
+            "lifeboat.syslog=2001:db8::1",
+            "netconsole=10.0.0.2",
             "init=sh",
             "ip=1.2.3.4",
         ] {

@@ -15,6 +15,7 @@ pub mod get;
 pub mod handover;
 pub mod http;
 pub mod image;
+pub mod kernel_log;
 pub mod kmsg;
 pub mod loopdev;
 pub mod machine;
