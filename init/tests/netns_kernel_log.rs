@@ -56,14 +56,15 @@ fn the_log_arrives_from_its_beginning_at_a_receiver_that_is_late() {
         String::from_utf8_lossy(&log).contains(&format!("syslog to 192.0.2.1:{port}: sending")).then_some(())
     });
     start_rsyslog(&mut peer, port);
-    let line = wait_for_line(&peer, |line| line.contains("said before"));
+    let line =
+        wait_for_line(&peer, |line| line.contains(&format!(" {before} ")) && line.ends_with("said before"));
     assert!(line.starts_with(&format!("11 cm4-7 {before} [meta sequenceId=\"")), "{line}");
     assert!(line.contains("sysUpTime=\"") && line.ends_with("said before"), "{line}");
     // The kernel's own, in their order, and what is said from now on.
     let kernel = wait_for_line(&peer, |line| line.contains(" kernel [meta"));
     assert!(kernel.split(' ').next().unwrap().parse::<u32>().unwrap() < 8, "{kernel}");
-    say("said later");
-    wait_for_line(&peer, |line| line.ends_with("said later"));
+    let later = say("said later");
+    wait_for_line(&peer, |line| line.contains(&format!(" {later} ")) && line.ends_with("said later"));
     let text = std::fs::read_to_string(peer.path("log")).unwrap();
     let numbers = text.lines().filter_map(|line| line.split('"').nth(1)?.parse::<u64>().ok());
     assert!(numbers.is_sorted(), "{text}");
@@ -82,8 +83,8 @@ fn a_receiver_is_found_by_its_name() {
         "ip=192.0.2.7:::24::eth0:none:192.0.2.1 ip=[2001:db8::7]:::64::eth0:none lifeboat.syslog=log.example";
     pi.start_network(words);
     pi.start_init("log");
-    say("by name");
-    wait_for_line(&peer, |line| line.ends_with("by name"));
+    let program = say("by name");
+    wait_for_line(&peer, |line| line.contains(&format!(" {program} ")) && line.ends_with("by name"));
 }
 
 #[test]
