@@ -41,6 +41,14 @@ fn wait_for_line(host: &Host, wanted: impl Fn(&str) -> bool) -> String {
     })
 }
 
+/// What the child says is in the same log.
+fn wait_for_own_words(wanted: &str) -> String {
+    wait_until(wanted, || {
+        let log = Command::new("dmesg").output().expect("dmesg (package util-linux)").stdout;
+        String::from_utf8_lossy(&log).lines().find(|line| line.contains(wanted)).map(str::to_owned)
+    })
+}
+
 #[test]
 fn the_log_arrives_from_its_beginning_at_a_receiver_that_is_late() {
     let (mut pi, mut peer) = pair();
@@ -51,10 +59,7 @@ fn the_log_arrives_from_its_beginning_at_a_receiver_that_is_late() {
     ));
     pi.start_init("log");
     // Nobody is there to take it: the other end says so.
-    wait_until("the refusal is told", || {
-        let log = Command::new("dmesg").output().expect("dmesg (package util-linux)").stdout;
-        String::from_utf8_lossy(&log).contains(&format!("syslog to 192.0.2.1:{port}: sending")).then_some(())
-    });
+    wait_for_own_words(&format!("lifeboat-log: syslog to 192.0.2.1:{port}: sending"));
     start_rsyslog(&mut peer, port);
     let line =
         wait_for_line(&peer, |line| line.contains(&format!(" {before} ")) && line.ends_with("said before"));
@@ -94,4 +99,27 @@ fn without_a_word_of_it_there_is_nothing_to_do() {
     pi.start_init("log");
     let code = pi.children.pop().unwrap().wait().unwrap().code();
     assert_eq!(code, Some(init::pid1::supervisor::NOTHING_TO_DO.into()));
+}
+
+#[test]
+fn an_image_without_netconsole_says_so_by_its_name() {
+    let (mut pi, peer) = pair();
+    let device = format!("nc{}", std::process::id() % 1_000_000);
+    peer.plug("second", &pi, &device);
+    peer.ip("link set second up");
+    pi.start_network(&format!("ip=192.0.2.7:::24::{device}:none netconsole=@/{device},@192.0.2.1/"));
+    let release = nix::sys::utsname::uname().unwrap().release().to_string_lossy().into_owned();
+    std::fs::create_dir_all(pi.path("modules").join(&release)).unwrap();
+    std::fs::write(pi.path("modules").join(&release).join("modules.dep"), "").unwrap();
+    let (modules, cmdline) =
+        (pi.path("modules").display().to_string(), pi.path("cmdline").display().to_string());
+    // A host in a container may have no such folder at all: then the folder is what is named.
+    pi.start(&format!(
+        "if [ -d /lib/modules ]; then mount --bind {modules} /lib/modules; fi && mount --bind {cmdline} /proc/cmdline \
+         && exec {} log",
+        env!("CARGO_BIN_EXE_init")
+    ));
+    let said = wait_for_own_words(&format!("lifeboat-log: netconsole= on {device}: "));
+    let there = "no module netconsole in this image; add the module to [kernel] modules";
+    assert!(said.contains(there) || said.contains("looking for netconsole: reading /lib/modules/"), "{said}");
 }

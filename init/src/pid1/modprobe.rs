@@ -76,12 +76,6 @@ impl Modules {
         count
     }
 
-    /// Whether there is such a module, as a file or in the kernel itself.
-    pub fn knows(&self, name: &str) -> bool {
-        let name = name.replace('-', "_");
-        self.builtin.contains(&name) || self.dependencies.contains_key(&name)
-    }
-
     /// Loads a module and what it needs. `Ok(false)`: it was there before.
     ///
     /// # Errors

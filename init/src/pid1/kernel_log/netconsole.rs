@@ -16,28 +16,21 @@ use crate::status::NetworkStatus;
 const TRY_AGAIN: Duration = Duration::from_secs(30);
 const MODULE: &str = "netconsole";
 
-/// Loads it, however long that takes. Where the image has no such module it ends, and says so.
+/// Loads it, however long that takes. Where the image has no such module it says so.
 pub(super) fn start(targets: &[NetconsoleTarget]) {
     let mut told = String::new();
     let mut devices: Vec<&str> = targets.iter().map(|target| target.device.as_str()).collect();
     devices.dedup();
+    let devices = devices.join(", ");
     loop {
         wait_for_network(|network| targets.iter().all(|target| is_ready(target, network)));
-        let loaded = modules().and_then(|mut modules| {
-            // In a kernel that has it built in it has begun long ago, or said why not.
-            anyhow::ensure!(modules.knows(MODULE), "there is no kernel module {MODULE} in this image");
-            modules.load(MODULE)
-        });
-        match loaded {
-            Ok(_) => {
-                return tracing::info!("netconsole: the kernel's log goes out by {}", devices.join(", "));
-            }
+        match modules().and_then(|mut modules| modules.load(MODULE)) {
+            Ok(_) => return tracing::info!("netconsole: the kernel's log goes out by {devices}"),
             Err(error) => {
                 let error = format!("{error:#}");
                 if error != told {
-                    tracing::error!(
-                        "netconsole=: {error}; add it to [kernel] modules, or use lifeboat.syslog="
-                    );
+                    let instead = "add the module to [kernel] modules, or use lifeboat.syslog=";
+                    tracing::error!("netconsole= on {devices}: {error}; {instead}");
                 }
                 told = error;
             }
