@@ -30,6 +30,12 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
         writeln!(text, "mDNS: nobody is told of NAME.local")?;
     }
     write_identity(plan, text)?;
+    if let Some(receiver) = &plan.kernel_log.syslog {
+        writeln!(text, "kernel log: by syslog to {receiver}")?;
+    }
+    for target in &plan.kernel_log.netconsole {
+        writeln!(text, "kernel log: by netconsole on {} to {}", target.device, target.address)?;
+    }
     if let Some(server) = &plan.server {
         writeln!(text, "events: to {server}")?;
     }
@@ -223,6 +229,16 @@ mod tests {
             "in LABEL=bootfs:/lifeboat.json; a boot that comes to nothing starts anew 5 times",
             "in compressed RAM, 50% of RAM",
         ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+    }
+
+    #[test]
+    fn explains_where_the_log_goes_and_that_nobody_is_told() {
+        let (text, understood) =
+            explain("lifeboat.mdns=off lifeboat.syslog=[2001:db8::1] netconsole=@/eth1,@192.0.2.1/");
+        assert!(understood, "{text}");
+        for part in ["mDNS: nobody", "by syslog to [2001:db8::1]:514", "by netconsole on eth1 to 192.0.2.1"] {
             assert!(text.contains(part), "{part} in {text}");
         }
     }

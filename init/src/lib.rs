@@ -14,6 +14,7 @@ pub mod explain;
 pub mod host_key;
 pub mod identity;
 pub mod ip;
+pub mod kernel_log;
 pub mod layers;
 pub mod links;
 pub mod manifest;

@@ -2,8 +2,10 @@
 
 use std::process::ExitCode;
 
+use init::cmdline::CommandLine;
 use init::pid1::network::Places;
-use init::pid1::{boot, devices, flush, get, kmsg, network, supervisor, sweep};
+use init::pid1::{boot, devices, flush, get, kernel_log, kmsg, network, supervisor, sweep};
+use init::plan::Plan;
 use init::status::NETWORK_STATUS_PATH;
 
 const HELP: &str = "\
@@ -13,7 +15,7 @@ On the device, PID 1 runs it; by hand, on any host:
   init --explain 'CMDLINE'   say what a boot with this kernel command line would do
                              (exit code 1: some word was not understood)
   init --help | --version
-Started by PID 1 only: boot, devices, network, flush, sweep; by `rescue write`: get.
+Started by PID 1 only: boot, devices, log, network, flush, sweep; by `rescue write`: get.
 ";
 
 fn main() -> ExitCode {
@@ -28,6 +30,7 @@ fn main() -> ExitCode {
         [] | ["--help" | "-h"] => say(HELP),
         ["boot"] => child("lifeboat", || boot::run()),
         ["devices"] => child("lifeboat-devices", devices::run),
+        ["log"] => log(),
         ["network"] => child("lifeboat-network", || network::run(&command_line(), places())),
         ["get", more @ ..] => fetch(more),
         ["flush"] => child("lifeboat-flush", || flush::run(&command_line())),
@@ -50,6 +53,15 @@ fn child(name: &'static str, work: impl FnOnce() -> anyhow::Result<()>) -> ExitC
             tracing::error!("{error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// It has nothing (more) to do where the command line asks for no log, or only for what the kernel sends by itself.
+fn log() -> ExitCode {
+    let log = Plan::parse(&CommandLine::parse(&command_line())).kernel_log;
+    match child("lifeboat-log", || kernel_log::run(log)) {
+        ExitCode::SUCCESS => ExitCode::from(supervisor::NOTHING_TO_DO),
+        failure => failure,
     }
 }
 

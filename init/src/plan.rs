@@ -6,6 +6,7 @@ use crate::cmdline::CommandLine;
 use crate::host_key;
 use crate::identity::{self, Identity};
 use crate::ip;
+use crate::kernel_log::{self, KernelLog};
 use crate::layers::{self, Layer};
 use crate::neighbours::{self, Neighbours};
 use crate::network::Network;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub neighbours: Neighbours,
     /// Who this Pi is to DHCP servers, and what the OS finds of our network.
     pub identity: Identity,
+    /// Who gets the kernel's log.
+    pub kernel_log: KernelLog,
     /// The boot server for events; `None`: the image's own setting counts.
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
@@ -183,6 +186,7 @@ pub fn parameters() -> impl Iterator<Item = Parameter> {
         zram::PARAMETERS,
         host_key::PARAMETERS,
         neighbours::PARAMETERS,
+        kernel_log::PARAMETERS,
         identity::PARAMETERS,
     ];
     lists.into_iter().flatten().copied()
@@ -217,6 +221,7 @@ impl Plan {
             network,
             neighbours: Neighbours::default(),
             identity: Identity::default(),
+            kernel_log: KernelLog::default(),
             server: None,
             reboot_after: None,
             state: StateWords::default(),
@@ -248,6 +253,7 @@ impl Plan {
         let taken = root.take(name, value)?
             || self.neighbours.take(name, value)?
             || self.identity.take(name, value)?
+            || self.kernel_log.take(name, value)?
             || self.state.take(name, value)?
             || host_key::take(name, value)?;
         if taken { Ok(()) } else { self.take(name, value) }
@@ -457,6 +463,9 @@ mod tests {
             "root=nfs:a",
             "rd.luks.uuid=x-y",
             "netroot=iscsi:@x",
+            "lifeboat.mdns=maybe",
+            "lifeboat.syslog=2001:db8::1",
+            "netconsole=10.0.0.2",
             "init=sh",
             "ip=1.2.3.4",
         ] {

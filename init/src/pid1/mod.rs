@@ -19,6 +19,7 @@ pub mod handover;
 pub mod http;
 pub mod image;
 pub mod kept;
+pub mod kernel_log;
 pub mod kmsg;
 pub mod loopdev;
 pub mod machine;

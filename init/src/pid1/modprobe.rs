@@ -1,13 +1,17 @@
 //! Kernel modules as kmod loads them: `modules.alias` says which module serves a device, `modules.dep` what it needs
-//! first, `modules.softdep` what it would like before and after (modules.dep(5), modprobe.d(5)).
+//! first, `modules.softdep` what it would like before and after (modules.dep(5), modprobe.d(5)). A module's parameters come
+//! from the kernel command line, as `MODULE.PARAMETER=VALUE`.
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::kmod::{ModuleInitFlags, finit_module, init_module};
+
+use crate::cmdline::CommandLine;
 
 /// The running kernel's modules.
 pub struct Modules {
@@ -19,6 +23,8 @@ pub struct Modules {
     /// What to load before and after a module.
     soft: HashMap<String, Soft>,
     builtin: HashSet<String>,
+    /// By module: what it is told.
+    parameters: HashMap<String, String>,
     loaded: HashSet<String>,
 }
 
@@ -49,6 +55,7 @@ impl Modules {
             aliases: by_bus(optional("modules.alias").lines().filter_map(alias_line)),
             soft: optional("modules.softdep").lines().filter_map(soft_line).collect(),
             builtin: optional("modules.builtin").lines().map(name_of).collect(),
+            parameters: parameters(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()),
             loaded: HashSet::new(),
         })
     }
@@ -93,7 +100,9 @@ impl Modules {
         for file in files.iter().rev() {
             let soft = self.soft.get(&name_of(file)).cloned().unwrap_or_default();
             self.load_wanted(&soft.before);
-            insert(&self.folder.join(file)).with_context(|| format!("loading {file} (for {name})"))?;
+            let parameters = self.parameters.get(&name_of(file)).map_or("", String::as_str);
+            insert(&self.folder.join(file), parameters)
+                .with_context(|| format!("loading {file} (for {name})"))?;
             self.load_wanted(&soft.after);
         }
         Ok(())
@@ -110,15 +119,16 @@ impl Modules {
 }
 
 /// Hands one file to the kernel; one that is there already is fine.
-fn insert(path: &Path) -> Result<()> {
+fn insert(path: &Path, parameters: &str) -> Result<()> {
+    let parameters = CString::new(parameters).context("a NUL in its parameters")?;
     let file = File::open(path).context("opening it")?;
     let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     let done = match kind {
-        "ko" => finit_module(&file, c"", ModuleInitFlags::empty()),
+        "ko" => finit_module(&file, &parameters, ModuleInitFlags::empty()),
         // The kernel unpacks the format it was built for; ours is the way for every other.
-        _ => finit_module(&file, c"", COMPRESSED_FILE).or_else(|error| match error {
+        _ => finit_module(&file, &parameters, COMPRESSED_FILE).or_else(|error| match error {
             nix::errno::Errno::EEXIST => Err(error),
-            _ => init_module(&unpack(&file, kind)?, c""),
+            _ => init_module(&unpack(&file, kind)?, &parameters),
         }),
     };
     match done {
@@ -148,6 +158,26 @@ fn unpack(mut file: &File, kind: &str) -> Result<Vec<u8>, nix::errno::Errno> {
 fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// What the command line has for modules (modprobe(8)): `usb-storage.quirks=…` is `quirks=…` for `usb_storage`. And
+/// `netconsole=…`, the word of a kernel that has it built in.
+fn parameters(command_line: &str) -> HashMap<String, String> {
+    let mut all: HashMap<String, String> = HashMap::new();
+    for word in CommandLine::parse(command_line).words {
+        let of_netconsole = (word.name == "netconsole").then_some(("netconsole", "netconsole"));
+        let Some((module, name)) = of_netconsole.or(word.name.split_once('.')) else { continue };
+        let text = all.entry(module.replace('-', "_")).or_default();
+        if !text.is_empty() {
+            text.push(' ');
+        }
+        text.push_str(name);
+        if let Some(value) = word.value {
+            let quote = if value.contains(char::is_whitespace) { "\"" } else { "" };
+            text.push_str(&format!("={quote}{value}{quote}"));
+        }
+    }
+    all
 }
 
 fn dependency_line(line: &str) -> Option<(String, Vec<String>)> {
@@ -243,6 +273,18 @@ fn class(pattern: &[u8], start: usize, byte: u8) -> Option<usize> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    #[test]
+    fn parameters_come_from_the_command_line() {
+        let all = parameters(
+            "quiet usb-storage.quirks=1:2:u usb_storage.x a.b=\"c d\" netconsole=@/,@1.2.3.4/ -- e.f=1",
+        );
+        let mut all: Vec<(&str, &str)> =
+            all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+        all.sort_unstable();
+        let netconsole = ("netconsole", "netconsole=@/,@1.2.3.4/");
+        assert_eq!(all, [("a", "b=\"c d\""), netconsole, ("usb_storage", "quirks=1:2:u x")]);
+    }
 
     #[test]
     fn aliases_match_as_in_depmods_patterns() {

@@ -26,10 +26,14 @@ struct Service {
     first: bool,
 }
 
-const SERVICES: [Service; 5] = [
+/// A child that ends with this code has nothing to do in this boot.
+pub const NOTHING_TO_DO: u8 = 100;
+
+const SERVICES: [Service; 6] = [
     Service { name: "boot", argv: &["/init", "boot"], first: true },
     Service { name: "devices", argv: &["/init", "devices"], first: false },
     Service { name: "network", argv: &["/init", "network"], first: false },
+    Service { name: "log", argv: &["/init", "log"], first: false },
     Service { name: "sshd", argv: &["/rescue", "sshd"], first: false },
     Service { name: "console", argv: &["/rescue", "console"], first: false },
 ];
@@ -209,6 +213,11 @@ impl Supervisor {
     fn reap(&mut self) {
         loop {
             let (process, how) = match waitpid(None::<Pid>, Some(WaitPidFlag::WNOHANG)) {
+                Ok(WaitStatus::Exited(process, code)) if code == i32::from(NOTHING_TO_DO) => {
+                    let done = self.children.iter_mut().filter(|child| child.process == Some(process));
+                    done.for_each(|child| child.process = None);
+                    continue;
+                }
                 Ok(WaitStatus::Exited(process, code)) => (process, format!("exit code {code}")),
                 Ok(WaitStatus::Signaled(process, signal, _)) => (process, format!("{signal}")),
                 Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return,
