@@ -2,7 +2,6 @@
 //! beside somebody who lies. Needs root.
 #![allow(
     missing_docs,
-    unreachable_pub,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::indexing_slicing,

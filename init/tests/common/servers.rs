@@ -16,7 +16,7 @@ fn minimal_etc(site: &Site, name: &str, machine_id: &str) -> String {
 }
 
 impl Site {
-    pub fn start_dnsmasq(&mut self, options: &[&str]) -> usize {
+    pub(crate) fn start_dnsmasq(&mut self, options: &[&str]) -> usize {
         let leases = self.path("leases");
         let mut fixed = vec![
             "--keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --interface=eth0 --user=root",
@@ -32,7 +32,7 @@ impl Site {
     }
 
     /// ISC Kea. Below its own paths, where Debian's AppArmor profile lets it read and write.
-    pub fn start_kea(&mut self) -> usize {
+    pub(crate) fn start_kea(&mut self) -> usize {
         let config = serde_json::json!({"Dhcp4": {
             "interfaces-config": {"interfaces": ["eth0"]},
             "lease-database": {"type": "memfile", "persist": false},
@@ -60,7 +60,7 @@ impl Site {
     }
 
     /// systemd-networkd as a server.
-    pub fn start_networkd_server(&mut self) -> usize {
+    pub(crate) fn start_networkd_server(&mut self) -> usize {
         let network = "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.1/24\nDHCPServer=yes\n\
              [DHCPServer]\nPoolOffset=50\nPoolSize=10\nDefaultLeaseTimeSec=120\nDNS=192.0.2.53\nNTP=192.0.2.123\n";
         let server = self.server();
@@ -70,7 +70,7 @@ impl Site {
     }
 
     /// systemd-networkd as a client, on a machine with this ID; `name`: what udev calls the interface.
-    pub fn start_networkd_client(&mut self, machine_id: &str, name: Option<&str>) -> usize {
+    pub(crate) fn start_networkd_client(&mut self, machine_id: &str, name: Option<&str>) -> usize {
         let device = self.device();
         let network = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n";
         self.start_networkd(&device, "client", network, machine_id, name)
