@@ -276,20 +276,30 @@ fn beside_a_liar_the_good_server_wins_and_no_nonsense_is_taken() {
 fn the_os_finds_the_addresses_unless_they_are_to_be_flushed() {
     for (word, kept) in [("", true), ("lifeboat.flush", false)] {
         let mut site = Site::new(word);
-        site.start_dnsmasq(&["--no-ping", "--dhcp-option=option:router,192.0.2.254"]);
+        site::run(&format!("ip -n {} addr add 2001:db8::1/64 dev eth0 nodad", site.server()));
+        let server = site.start_dnsmasq(&[
+            "--no-ping",
+            "--dhcp-option=option:router,192.0.2.254",
+            "--enable-ra",
+            "--dhcp-range=2001:db8::,ra-only,64",
+        ]);
         let ours = site.start_network();
         let address = leased(&site);
         site.wait_output("ip -4 route", |routes| routes.contains("default via 192.0.2.254"));
-        site.wait_output("ip -6 addr show eth0", |said| {
-            said.contains("fe80::") && !said.contains("tentative")
-        });
+        site.wait_output("ip -6 route", |routes| routes.contains("default via fe80:"));
+        let is_there = |said: &str| said.contains("2001:db8:") && said.contains("fe80::");
+        site.wait_output("ip -6 addr show eth0", |said| is_there(said) && !said.contains("tentative"));
         site.stop(ours);
+        // It would announce itself again.
+        site.stop(server);
         site.init("flush");
         let said = site.output("ip -4 addr show eth0");
         assert_eq!(site.address(), kept.then_some(address), "{said}");
         // With the rest of its two minutes, not for ever.
         assert_eq!(said.contains("valid_lft 1"), kept, "{said}");
         assert_eq!(site.output("ip -4 route").contains("default"), kept);
+        assert_eq!(site.output("ip -6 route").contains("default"), kept);
+        assert_eq!(site.output("ip -6 addr show eth0").contains("2001:db8:"), kept);
         assert!(site.output("ip -6 addr show eth0").contains("fe80::"), "SSH answers there in any case");
         assert!(site.output("ip addr show lo").contains("127.0.0.1/8"));
     }
