@@ -350,12 +350,14 @@ impl Client {
 /// The next answer to the transaction until `until`.
 async fn hear<W: Wire>(wire: &W, transaction: &Transaction<'_>, until: Instant) -> Result<Option<Answer>> {
     let mut buffer = [0; 1500];
-    loop {
+    // Looked at each time: where packets come without pause a timeout alone would never be.
+    while Instant::now() < until {
         let Ok(received) = timeout_at(until, wire.receive(&mut buffer)).await else { return Ok(None) };
         if let Some(answer) = buffer.get(..received?).and_then(|packet| transaction.read(packet)) {
             return Ok(Some(answer));
         }
     }
+    Ok(None)
 }
 
 /// Waits, and drops what comes meanwhile: others' packets must not fill the socket when an answer is waited for.
@@ -363,6 +365,9 @@ async fn rest<W: Wire>(wire: &W, until: Instant) -> Result<()> {
     let mut buffer = [0; 1500];
     while let Ok(received) = timeout_at(until, wire.receive(&mut buffer)).await {
         received.context("waiting")?;
+        if Instant::now() >= until {
+            break;
+        }
     }
     Ok(())
 }
