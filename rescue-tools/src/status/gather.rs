@@ -98,6 +98,7 @@ fn network(sources: &Sources) -> NetworkStatus {
             gateway: None,
             state: text(&folder.join("operstate")).unwrap_or_default(),
             name,
+            ..InterfaceStatus::default()
         }
     });
     NetworkStatus { interfaces: interfaces.collect(), ..NetworkStatus::default() }

@@ -88,7 +88,9 @@ pub fn remaining(boot: &BootStatus) -> String {
 fn interface(interface: &InterfaceStatus) -> String {
     let carrier = if interface.carrier { "" } else { " (no cable)" };
     let mut line = format!("{}{carrier} {}", interface.name, interface.mac);
-    for part in interface.addresses.iter().chain([&interface.state]).filter(|part| !part.is_empty()) {
+    let ipv6 = interface.ipv6.words();
+    let parts = interface.addresses.iter().chain([&interface.state]).chain(&ipv6);
+    for part in parts.filter(|part| !part.is_empty()) {
         line.push_str(", ");
         line.push_str(part);
     }
@@ -202,6 +204,7 @@ mod tests {
                     addresses: vec!["192.168.1.20/24".into(), "fe80::dea6:32ff:fe01:203/64".into()],
                     gateway: None,
                     state: "DHCP: bound".into(),
+                    ..InterfaceStatus::default()
                 }],
                 ..NetworkStatus::default()
             },

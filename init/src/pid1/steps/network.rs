@@ -35,7 +35,10 @@ fn waits_for(status: Option<NetworkStatus>) -> String {
         return "waiting for a wired interface (is its driver in the image?); the console is the only way in"
             .into();
     }
-    let each = interfaces.iter().map(|interface| format!("{}: {}", interface.name, interface.state));
+    let each = interfaces.iter().map(|interface| {
+        let words = [interface.state.clone()].into_iter().chain(interface.ipv6.words());
+        format!("{}: {}", interface.name, words.collect::<Vec<_>>().join("; "))
+    });
     format!("waiting for an address; {}", each.collect::<Vec<_>>().join(", "))
 }
 
