@@ -101,6 +101,7 @@ fn ip_without_an_address() {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "a table")]
 fn ip_with_an_address() {
     let fixed = "network: 192.0.2.7/24 on eth0, gateway 192.0.2.1";
     understood(&[

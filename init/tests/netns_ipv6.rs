@@ -215,6 +215,15 @@ fn a_lying_server_gets_nothing_into_the_kernel() {
     assert!(site.is_running(network) && status.nameservers.len() <= 4, "{status:?}");
 }
 
+/// The same frames do arrive when they tell the truth, by rapid commit: else the test before this one could not fail.
+#[test]
+fn an_honest_neighbour_is_believed() {
+    let site = &mut Site::with_cable("ip=dhcp6", Weather::CLEAR, 8);
+    *site.cable.as_ref().unwrap().neighbour.lock().unwrap() = Some(Box::new(liar::truth));
+    site.start_network();
+    site.wait(|status| addresses(status).contains(&"2001:db8::5/128"));
+}
+
 #[test]
 fn a_bridge_has_the_address_and_its_ports_have_none() {
     let mut site = Site::new("bridge=br0:eth0,eth1 ip=br0:dhcp");
@@ -247,51 +256,65 @@ mod liar {
         [&code.to_be_bytes()[..], &(value.len() as u16).to_be_bytes(), value].concat()
     }
 
+    /// A DHCPv6 message of the device's.
+    struct Asked<'a> {
+        question: &'a [u8],
+        client: &'a [u8],
+        iaid: [u8; 4],
+        from: Ipv6Addr,
+    }
+
+    impl<'a> Asked<'a> {
+        fn read(frame: &'a [u8]) -> Option<Self> {
+            let is_ours = frame.get(12..14) == Some(&[0x86, 0xdd])
+                && frame.get(20) == Some(&17)
+                && frame.get(56..58) == Some(&547u16.to_be_bytes());
+            let question = frame.get(62..).filter(|_| is_ours)?;
+            let from = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap());
+            let client = &question[4..8 + usize::from(u16::from_be_bytes([question[6], question[7]]))];
+            let iaid = question.windows(4).position(|bytes| bytes[..2] == [0, 3] && bytes[2..] == [0, 12]);
+            let iaid = iaid.map_or([0; 4], |at| question[at + 4..at + 8].try_into().unwrap());
+            Some(Asked { question, client, iaid, from })
+        }
+    }
+
+    pub(super) fn truth(frame: &[u8]) -> Vec<Vec<u8>> {
+        let Some(asked) = Asked::read(frame) else { return Vec::new() };
+        vec![to_device(asked.from, &good(&asked, "2001:db8::5".parse().unwrap(), 60, 100))]
+    }
+
     pub(super) fn answers(frame: &[u8], chance: &mut Chance) -> Vec<Vec<u8>> {
-        let is_ours = frame.get(12..14) == Some(&[0x86, 0xdd])
-            && frame.get(20) == Some(&17)
-            && frame.get(56..58) == Some(&547u16.to_be_bytes());
-        let Some(question) = frame.get(62..).filter(|_| is_ours) else { return Vec::new() };
-        let us = Ipv6Addr::from(<[u8; 16]>::try_from(&frame[22..38]).unwrap());
-        let client = &question[4..8 + usize::from(u16::from_be_bytes([question[6], question[7]]))];
-        let iaid = question.windows(4).position(|bytes| bytes[..2] == [0, 3] && bytes[2..] == [0, 12]);
-        let iaid = iaid.map_or([0; 4], |at| question[at + 4..at + 8].try_into().unwrap());
+        let Some(asked) = Asked::read(frame) else { return Vec::new() };
         let mut all = Vec::new();
         for bad in ["::", "::1", "ff02::1", "fe80::66", "::ffff:192.0.2.66"] {
-            all.push(good(question, client, iaid, bad.parse().unwrap(), 60, 100));
+            all.push(good(&asked, bad.parse().unwrap(), 60, 100));
         }
         // For longer preferred than valid, and over already.
         let address = Ipv6Addr::new(0x2001, 0xdb8, 0xbad, 0, 0, 0, 0, 0x66);
-        all.push(good(question, client, iaid, address, 101, 100));
-        all.push(good(question, client, iaid, address, 0, 0));
-        let whole = good(question, client, iaid, address, 60, 100);
+        all.push(good(&asked, address, 101, 100));
+        all.push(good(&asked, address, 0, 0));
+        let whole = good(&asked, address, 60, 100);
         // Cut anywhere before the end of its only address, and scribbled over where it says whom it is for.
         for _ in 0..20 {
             let mut cut = whole.clone();
             cut.truncate(chance.number() as usize % (whole.len() - 1));
             all.push(cut);
             let mut scribbled = whole.clone();
-            scribbled[1 + chance.number() as usize % (3 + client.len())] ^= 1 + (chance.number() % 255) as u8;
+            scribbled[1 + chance.number() as usize % (3 + asked.client.len())] ^=
+                1 + (chance.number() % 255) as u8;
             all.push(scribbled);
             all.push((0..chance.number() % 1200).map(|_| chance.number() as u8).collect());
         }
-        all.iter().map(|message| to_device(us, message)).collect()
+        all.iter().map(|message| to_device(asked.from, message)).collect()
     }
 
-    fn good(
-        question: &[u8],
-        client: &[u8],
-        iaid: [u8; 4],
-        address: Ipv6Addr,
-        preferred: u32,
-        valid: u32,
-    ) -> Vec<u8> {
-        let head = [7, question[1], question[2], question[3]];
+    fn good(asked: &Asked<'_>, address: Ipv6Addr, preferred: u32, valid: u32) -> Vec<u8> {
+        let head = [7, asked.question[1], asked.question[2], asked.question[3]];
         let times = [preferred.to_be_bytes(), valid.to_be_bytes()].concat();
         let within = option(5, &[&address.octets()[..], &times].concat());
-        let association = option(3, &[&iaid[..], &[0; 8], &within].concat());
-        [&head[..], client, &option(2, &[0, 3, 0, 1, 6, 6, 6, 6, 6, 6]), &option(14, &[]), &association]
-            .concat()
+        let association = option(3, &[&asked.iaid[..], &[0; 8], &within].concat());
+        let server = option(2, &[0, 3, 0, 1, 6, 6, 6, 6, 6, 6]);
+        [&head[..], asked.client, &server, &option(14, &[]), &association].concat()
     }
 
     fn to_device(us: Ipv6Addr, message: &[u8]) -> Vec<u8> {
@@ -303,7 +326,7 @@ mod liar {
             [&from.octets()[..], &us.octets(), &u32::from(length).to_be_bytes(), &[0, 0, 0, 17], &udp]
                 .concat();
         let sum = pseudo.chunks(2).map(|two| u32::from(two[0]) << 8 | u32::from(*two.get(1).unwrap_or(&0)));
-        let sum = sum.fold(0u32, |sum, two| sum + two);
+        let sum: u32 = sum.sum();
         let sum = (sum & 0xffff) + (sum >> 16);
         let sum = !(((sum & 0xffff) + (sum >> 16)) as u16);
         udp[6..8].copy_from_slice(&sum.to_be_bytes());

@@ -20,26 +20,26 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 /// What becomes of frames, per mille of them; and for how long all are under way.
 #[derive(Clone, Copy, Debug)]
-pub struct Weather {
-    pub loss: u64,
-    pub duplicates: u64,
+pub(crate) struct Weather {
+    pub(crate) loss: u64,
+    pub(crate) duplicates: u64,
     /// These are overtaken by those behind them.
-    pub reordered: u64,
-    pub delay: Duration,
+    pub(crate) reordered: u64,
+    pub(crate) delay: Duration,
 }
 
 impl Weather {
-    pub const CLEAR: Weather = Weather { loss: 0, duplicates: 0, reordered: 0, delay: Duration::ZERO };
+    pub(crate) const CLEAR: Weather = Weather { loss: 0, duplicates: 0, reordered: 0, delay: Duration::ZERO };
 }
 
 /// Says to each of the device's frames what somebody else on the wire answers at once.
-pub type Neighbour = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
+pub(crate) type Neighbour = Box<dyn FnMut(&[u8]) -> Vec<Vec<u8>> + Send>;
 
 /// A cable in use; it is cut when this is dropped.
-pub struct Cable {
+pub(crate) struct Cable {
     /// Every frame that the device sent.
-    pub sent: Arc<Mutex<Vec<Vec<u8>>>>,
-    pub neighbour: Arc<Mutex<Option<Neighbour>>>,
+    pub(crate) sent: Arc<Mutex<Vec<Vec<u8>>>>,
+    pub(crate) neighbour: Arc<Mutex<Option<Neighbour>>>,
     end: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
@@ -50,7 +50,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 impl Cable {
     /// Joins the interfaces `device` and `server` of a namespace.
-    pub fn lay(namespace: &str, weather: Weather, seed: u64) -> Self {
+    pub(crate) fn lay(namespace: &str, weather: Weather, seed: u64) -> Self {
         let (sent, neighbour, end) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(false)));
         let mut carrier = Carrier {
             weather,
@@ -77,7 +77,7 @@ impl Cable {
     }
 
     /// The values of an option in all DHCP messages that the device sent, each but once.
-    pub fn dhcp_options(&self, code: u8) -> Vec<Vec<u8>> {
+    pub(crate) fn dhcp_options(&self, code: u8) -> Vec<Vec<u8>> {
         let frames = self.sent.lock().unwrap();
         let mut values = Vec::new();
         for value in frames.iter().filter_map(|frame| dhcp_option(super::evil::dhcp_of(frame)?, code)) {
@@ -114,11 +114,13 @@ fn dhcp_option(message: &[u8], code: u8) -> Option<Vec<u8>> {
     }
 }
 
+/// When it arrives, a number to keep the order, at which port, and what.
+type UnderWay = (Instant, u64, usize, Vec<u8>);
+
 struct Carrier {
     weather: Weather,
     chance: Chance,
-    /// When it arrives, a number to keep the order, at which port, and what.
-    under_way: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<UnderWay>>,
     number: u64,
     sent: Arc<Mutex<Vec<Vec<u8>>>>,
     neighbour: Arc<Mutex<Option<Neighbour>>>,

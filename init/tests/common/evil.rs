@@ -3,14 +3,14 @@
 use std::net::Ipv4Addr;
 
 /// The DHCP message in a frame to the servers' port.
-pub fn dhcp_of(frame: &[u8]) -> Option<&[u8]> {
+pub(crate) fn dhcp_of(frame: &[u8]) -> Option<&[u8]> {
     let ipv4_udp = frame.get(12..14) == Some(&[8, 0]) && frame.get(23) == Some(&17);
     let to_server = frame.get(36..38) == Some(&67u16.to_be_bytes());
     (ipv4_udp && to_server).then(|| &frame[42..])
 }
 
 /// An answer to a client's message: BOOTP's header, then these options.
-pub fn answer(question: &[u8], yours: Ipv4Addr, options: &[u8]) -> Vec<u8> {
+pub(crate) fn answer(question: &[u8], yours: Ipv4Addr, options: &[u8]) -> Vec<u8> {
     let mut message = vec![0; 240];
     message[..4].copy_from_slice(&[2, 1, 6, 0]);
     message[4..8].copy_from_slice(&question[4..8]);
@@ -22,7 +22,7 @@ pub fn answer(question: &[u8], yours: Ipv4Addr, options: &[u8]) -> Vec<u8> {
 }
 
 /// A broadcast frame with this message from port 67 to port 68.
-pub fn frame(from: Ipv4Addr, message: &[u8]) -> Vec<u8> {
+pub(crate) fn frame(from: Ipv4Addr, message: &[u8]) -> Vec<u8> {
     let mut frame = vec![0xff; 6];
     frame.extend([2, 0, 0, 0, 0, 0x66, 8, 0]);
     let length = |bytes: usize| u16::try_from(bytes).unwrap().to_be_bytes();

@@ -16,7 +16,7 @@ fn minimal_etc(site: &Site, name: &str, machine_id: &str) -> String {
 }
 
 impl Site {
-    pub fn start_dnsmasq(&mut self, options: &[&str]) -> usize {
+    pub(crate) fn start_dnsmasq(&mut self, options: &[&str]) -> usize {
         let leases = self.path("leases");
         let mut fixed = vec![
             "--keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --interface=eth0 --user=root",
@@ -32,7 +32,7 @@ impl Site {
     }
 
     /// ISC Kea. Below its own paths, where Debian's AppArmor profile lets it read and write.
-    pub fn start_kea(&mut self) -> usize {
+    pub(crate) fn start_kea(&mut self) -> usize {
         let config = serde_json::json!({"Dhcp4": {
             "interfaces-config": {"interfaces": ["eth0"]},
             "lease-database": {"type": "memfile", "persist": false},
@@ -60,15 +60,17 @@ impl Site {
     }
 
     /// systemd-networkd as a server.
-    pub fn start_networkd_server(&mut self) -> usize {
+    pub(crate) fn start_networkd_server(&mut self) -> usize {
         let network = "[Match]\nName=eth0\n[Network]\nAddress=192.0.2.1/24\nDHCPServer=yes\n\
              [DHCPServer]\nPoolOffset=50\nPoolSize=10\nDefaultLeaseTimeSec=120\nDNS=192.0.2.53\nNTP=192.0.2.123\n";
         let server = self.server();
+        // It wants to give the interface its address by itself.
+        super::site::run(&format!("ip -n {server} addr flush dev eth0"));
         self.start_networkd(&server, "server", network, "00112233445566778899aabbccddeeff", None)
     }
 
     /// systemd-networkd as a client, on a machine with this ID; `name`: what udev calls the interface.
-    pub fn start_networkd_client(&mut self, machine_id: &str, name: Option<&str>) -> usize {
+    pub(crate) fn start_networkd_client(&mut self, machine_id: &str, name: Option<&str>) -> usize {
         let device = self.device();
         let network = "[Match]\nName=eth0\n[Network]\nDHCP=ipv4\nLinkLocalAddressing=no\nIPv6AcceptRA=no\n";
         self.start_networkd(&device, "client", network, machine_id, name)
@@ -85,18 +87,20 @@ impl Site {
         let etc = minimal_etc(self, &format!("etc-{who}"), machine_id);
         let unit = self.path(&format!("{who}.network"));
         std::fs::write(&unit, network).unwrap();
-        // udev's answer, as it would lie there (systemd.net-naming-scheme(7)).
-        let udev = name.map(|name| {
-            format!(
+        // udev's answer, as it would lie there (systemd.net-naming-scheme(7)). Where /sys cannot be written, networkd waits for
+        // none.
+        let udev = match name {
+            Some(name) => format!(
                 "mkdir -p /run/udev/data; touch /run/udev/control; printf 'I:1\\nE:ID_NET_NAME_ONBOARD={name}\\n' \
                  > /run/udev/data/n$(cat /sys/class/net/eth0/ifindex); printf 'I:1\\n' > /run/udev/data/n1;"
-            )
-        });
+            ),
+            None => "mount -o remount,bind,ro /sys;".into(),
+        };
         let script = format!(
             "set -e; mount --bind {etc} /etc; mount -t tmpfs tmpfs /run; mkdir -p /run/systemd/network; \
              cp {} /run/systemd/network/10-eth0.network; {} exec /lib/systemd/systemd-networkd",
             unit.display(),
-            udev.unwrap_or_default()
+            udev
         );
         self.start(namespace, &script)
     }

@@ -10,21 +10,21 @@ use init::status::NetworkStatus;
 
 use super::cable::{Cable, Weather};
 
-pub const LIMIT: Duration = Duration::from_secs(60);
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 /// The device's MAC address, where a cable joins it.
-pub const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
+pub(crate) const MAC: [u8; 6] = [2, 0, 0, 0, 0, 7];
 
 /// A device and a server, joined by a cable.
-pub struct Site {
-    pub folder: tempfile::TempDir,
+pub(crate) struct Site {
+    pub(crate) folder: tempfile::TempDir,
     namespace: String,
-    pub cable: Option<Cable>,
+    pub(crate) cable: Option<Cable>,
     children: Vec<Child>,
 }
 
 impl Site {
     /// Joined directly: the kernel's own cable.
-    pub fn new(command_line: &str) -> Self {
+    pub(crate) fn new(command_line: &str) -> Self {
         let site = Site::namespaces(command_line);
         let (server, device) = (site.server(), site.device());
         run(&format!("ip -n {server} link add eth0 type veth peer name eth0 netns {device}"));
@@ -33,14 +33,15 @@ impl Site {
     }
 
     /// Joined by a cable that a test can look into, and whose weather it chooses.
-    pub fn with_cable(command_line: &str, weather: Weather, seed: u64) -> Self {
+    pub(crate) fn with_cable(command_line: &str, weather: Weather, seed: u64) -> Self {
         let mut site = Site::namespaces(command_line);
         let (server, device, cable) = (site.server(), site.device(), site.between());
         run(&format!("ip netns add {cable}"));
         for (namespace, port) in [(&device, "device"), (&server, "server")] {
             run(&format!("ip -n {cable} link add {port} type veth peer name eth0 netns {namespace}"));
             // A checksum that is left to the hardware is none yet where the cable reads the frame.
-            run(&format!("ip netns exec {namespace} ethtool -K eth0 tx off"));
+            let said = output(namespace, "ethtool -K eth0 tx off");
+            assert!(said.contains("tx-checksum-ip-generic: off"), "ethtool (package ethtool): {said}");
             run(&format!("ip -n {cable} link set {port} up"));
         }
         let mac = MAC.map(|byte| format!("{byte:02x}")).join(":");
@@ -70,11 +71,11 @@ impl Site {
         run(&format!("ip -n {server} link set eth0 up"));
     }
 
-    pub fn server(&self) -> String {
+    pub(crate) fn server(&self) -> String {
         format!("{}s", self.namespace)
     }
 
-    pub fn device(&self) -> String {
+    pub(crate) fn device(&self) -> String {
         format!("{}d", self.namespace)
     }
 
@@ -82,18 +83,18 @@ impl Site {
         format!("{}c", self.namespace)
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// Starts `init network` with a `/run`, an `/etc` and a command line of its own. The number is for [`Site::stop`].
-    pub fn start_network(&mut self) -> usize {
+    pub(crate) fn start_network(&mut self) -> usize {
         let script = format!("{} exec {} network", self.private(), env!("CARGO_BIN_EXE_init"));
         self.start(&self.device(), &script)
     }
 
     /// Runs `init WORD` there, to its end.
-    pub fn init(&mut self, word: &str) {
+    pub(crate) fn init(&mut self, word: &str) {
         let script = format!("{} exec {} {word}", self.private(), env!("CARGO_BIN_EXE_init"));
         let started = self.start(&self.device(), &script);
         assert!(self.children[started].wait().unwrap().success(), "init {word}");
@@ -107,7 +108,7 @@ impl Site {
     }
 
     /// Starts a shell script in a namespace, with mounts and a host name of its own.
-    pub fn start(&mut self, namespace: &str, script: &str) -> usize {
+    pub(crate) fn start(&mut self, namespace: &str, script: &str) -> usize {
         let child = Command::new("ip")
             .args(["netns", "exec", namespace, "unshare", "--mount", "--uts", "sh", "-c", script])
             .stdin(Stdio::null())
@@ -117,17 +118,17 @@ impl Site {
     }
 
     /// Ends what was started, by KILL.
-    pub fn stop(&mut self, started: usize) {
+    pub(crate) fn stop(&mut self, started: usize) {
         let _ = self.children[started].kill();
         let _ = self.children[started].wait();
     }
 
-    pub fn is_running(&mut self, started: usize) -> bool {
+    pub(crate) fn is_running(&mut self, started: usize) -> bool {
         self.children[started].try_wait().unwrap().is_none()
     }
 
     /// Waits until the written status is as wanted.
-    pub fn wait(&self, wanted: impl Fn(&NetworkStatus) -> bool) -> NetworkStatus {
+    pub(crate) fn wait(&self, wanted: impl Fn(&NetworkStatus) -> bool) -> NetworkStatus {
         let folder = self.path("run/lifeboat");
         let path = folder.join("network.json");
         let mut last = None;
@@ -139,12 +140,12 @@ impl Site {
     }
 
     /// What the device's kernel says.
-    pub fn output(&self, line: &str) -> String {
+    pub(crate) fn output(&self, line: &str) -> String {
         output(&self.device(), line)
     }
 
     /// Waits until the kernel says what is wanted.
-    pub fn wait_output(&self, line: &str, wanted: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn wait_output(&self, line: &str, wanted: impl Fn(&str) -> bool) -> String {
         let end = Instant::now() + LIMIT;
         loop {
             let said = self.output(line);
@@ -157,13 +158,13 @@ impl Site {
     }
 
     /// The device's IPv4 address, as the kernel has it.
-    pub fn address(&self) -> Option<Ipv4Addr> {
+    pub(crate) fn address(&self) -> Option<Ipv4Addr> {
         address(&self.output("ip -4 -oneline addr show eth0"))
     }
 }
 
 /// The first address in what `ip -oneline addr` says.
-pub fn address(said: &str) -> Option<Ipv4Addr> {
+pub(crate) fn address(said: &str) -> Option<Ipv4Addr> {
     let (_, rest) = said.split_once("inet ")?;
     rest.split_once('/')?.0.parse().ok()
 }
@@ -183,19 +184,19 @@ impl Drop for Site {
     }
 }
 
-pub fn output(namespace: &str, line: &str) -> String {
+pub(crate) fn output(namespace: &str, line: &str) -> String {
     let output =
         Command::new("ip").args(["netns", "exec", namespace]).args(line.split(' ')).output().unwrap();
     String::from_utf8(output.stdout).unwrap()
 }
 
-pub fn run(line: &str) {
+pub(crate) fn run(line: &str) {
     let mut words = line.split(' ');
     let status = Command::new(words.next().unwrap()).args(words).status().expect("ip (package iproute2)");
     assert!(status.success(), "{line}: {status} (needs root)");
 }
 
 /// All addresses of all interfaces, with their prefixes.
-pub fn addresses(status: &NetworkStatus) -> Vec<&str> {
+pub(crate) fn addresses(status: &NetworkStatus) -> Vec<&str> {
     status.interfaces.iter().flat_map(|interface| &interface.addresses).map(String::as_str).collect()
 }

@@ -51,6 +51,7 @@ pub(super) struct Ipv6 {
 
 struct Running {
     wants: Wants,
+    patience: Duration,
     task: JoinHandle<()>,
     taken: mpsc::Sender<Ipv6Addr>,
 }
@@ -129,8 +130,14 @@ fn identity(mac: Mac) -> Identity {
 
 impl Interface {
     /// What the kernel says of an address beside that it is there, or no longer. Whether it can be used.
-    pub(super) fn address6_changed(&mut self, message: &AddressMessage, address: IpAddr, text: &str) -> bool {
-        let IpAddr::V6(address) = address else { return true };
+    pub(super) fn address6_changed(
+        &mut self,
+        message: &AddressMessage,
+        address: IpAddr,
+        text: &str,
+        there: bool,
+    ) -> bool {
+        let IpAddr::V6(address) = address else { return there };
         let flags = message.header.flags;
         let status = &mut self.status.ipv6;
         status.deprecated.retain(|known| known != text);
@@ -149,7 +156,8 @@ impl Interface {
             }
             return false;
         }
-        if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) {
+        let is_tried = flags.contains(AddressHeaderFlags::Tentative);
+        if !there || (is_tried && !flags.contains(AddressHeaderFlags::Optimistic)) {
             return false;
         }
         status.duplicates.retain(|known| *known != address.to_string());
@@ -211,6 +219,9 @@ impl Network {
         let has_address = interface.has_address6();
         let wanted = wanted(&interface.method.v6, interface.ipv6.said, has_address);
         let wanted = wanted.filter(|_| interface.status.carrier);
+        if wanted.is_some() && wanted == interface.ipv6.client.as_ref().map(|one| (one.wants, one.patience)) {
+            return;
+        }
         interface.ipv6.stop();
         let Some((wants, patience)) = wanted else {
             interface.status.ipv6.state = String::new();
@@ -239,7 +250,7 @@ impl Network {
             (Wants::Information, _) => "DHCPv6: asking for information".into(),
             (Wants::Addresses, _) => "DHCPv6: asking".into(),
         };
-        interface.ipv6.client = Some(Running { wants, task, taken });
+        interface.ipv6.client = Some(Running { wants, patience, task, taken });
     }
 
     /// What a client says.

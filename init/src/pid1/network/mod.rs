@@ -369,7 +369,7 @@ impl Network {
         });
         let Some(address) = address else { return };
         let text = format!("{address}/{}", message.header.prefix_len);
-        let ours = interface.address6_changed(message, address, &text) && there;
+        let ours = interface.address6_changed(message, address, &text, there);
         let addresses = &mut interface.status.addresses;
         // It comes again with each announcement of a router: only a new one is news.
         if !ours {
