@@ -155,12 +155,19 @@ fn write_network(plan: &Plan, text: &mut String) -> std::fmt::Result {
         let mode = links::mode_name(bond.options.mode);
         writeln!(text, "network: {} is a bond of {}, {mode}", bond.name, bond.members.join(" and "))?;
     }
+    for bridge in &network.bridges {
+        writeln!(text, "network: {} is a bridge of {}", bridge.name, bridge.members.join(" and "))?;
+    }
     for (name, mac) in &network.names {
         writeln!(text, "network: the interface {mac} is called {name}")?;
     }
     for route in &network.routes {
         let device = route.device.as_ref().map_or(String::new(), |device| format!(" on {device}"));
-        writeln!(text, "route: {}/{} by {}{device}", route.network, route.prefix, route.gateway)?;
+        let gateway = route.gateway.map_or(String::new(), |gateway| format!(" by {gateway}"));
+        writeln!(text, "route: {}/{}{gateway}{device}", route.network, route.prefix)?;
+    }
+    if network.own_dns_alone {
+        writeln!(text, "name servers: only those of the command line")?;
     }
     for server in &plan.network.nameservers {
         writeln!(text, "name server: {server}")?;
@@ -185,6 +192,10 @@ fn write_interface(interface: &Interface, text: &mut String) -> std::fmt::Result
     }
     match &interface.v6 {
         Some(V6::Auto) => writeln!(text, "network: IPv6 as routers announce it on {device}")?,
+        Some(V6::Dhcp) => writeln!(text, "network: DHCPv6 on {device}, without waiting for a router")?,
+        Some(V6::Either) => {
+            writeln!(text, "network: IPv6 as routers announce it on {device}, else DHCPv6")?;
+        }
         Some(V6::LinkLocal) => writeln!(text, "network: only a link-local IPv6 address on {device}")?,
         Some(V6::Static { address, prefix, gateway }) => {
             writeln!(text, "network: {address}/{prefix} on {device}, {}", by(gateway.map(IpAddr::V6)))?;

@@ -57,6 +57,10 @@ fn long<'a>(
         hostname: field(4).map(host_name).transpose()?,
         ..Interface::default()
     };
+    // A server of the kernel's, a peer of dracut's: not used, but a typo is not passed over.
+    if let Some(server) = field(1) {
+        any_address("server", server.split_once('/').map_or(server, |(address, _)| address))?;
+    }
     let auto = field(6).map(|text| autoconf(text)?.ok_or(no_way(text))).transpose()?;
     let fixed = field(0).map(|client| fixed(client, field(2), field(3)));
     (interface.v4, interface.v6) = match (auto, fixed) {
@@ -65,7 +69,7 @@ fn long<'a>(
         (_, Some(fixed)) => fixed?,
         (Some(off), None) => off,
         (None, None) if interface.device.is_none() && interface.hostname.is_none() => {
-            return Err("neither an address nor a way to get one (dhcp, auto6, off …)".into());
+            return Err("neither an address nor a way to get one (dhcp, dhcp6, auto6, off …)".into());
         }
         // nfsroot.rst: without a word on autoconfiguration every way is tried.
         (None, None) => (Some(V4::Dhcp), None),
@@ -124,21 +128,38 @@ fn fixed(client: &str, gateway: Option<&str>, mask: Option<&str>) -> Result<Ways
     }
 }
 
-/// `None`: it is no word for a way. An error: one that we do not go.
+/// One word for a way, or several with commas between, as dracut's scripts take them (`dhcp,dhcp6`). `None`: it is none. An
+/// error: one that we do not go.
 fn autoconf(text: &str) -> Result<Option<Ways>, String> {
+    let mut both: Option<Ways> = None;
+    for word in text.split(',') {
+        let Some(ways) = way(word)? else { return Ok(None) };
+        both = Some(match both {
+            None => ways,
+            // One that is for IPv6 says "off" of IPv4.
+            Some((v4, v6)) => (v4.filter(|v4| *v4 != V4::Off).or(ways.0), v6.or(ways.1)),
+        });
+    }
+    Ok(both)
+}
+
+fn way(text: &str) -> Result<Option<Ways>, String> {
     Ok(Some(match text {
         "dhcp" | "on" | "any" | "both" | "single-dhcp" => (Some(V4::Dhcp), None),
         "auto6" => (Some(V4::Off), Some(V6::Auto)),
         "link6" | "link-local" => (Some(V4::Off), Some(V6::LinkLocal)),
         "off" | "none" => (Some(V4::Off), None),
-        "dhcp6" | "either6" => return Err(format!("{text}: DHCPv6 is not supported yet; auto6 is")),
+        "dhcp6" => (Some(V4::Off), Some(V6::Dhcp)),
+        "either6" => (Some(V4::Off), Some(V6::Either)),
         "bootp" | "rarp" | "ibft" => return Err(format!("{text} is not supported; dhcp is")),
         _ => return Ok(None),
     }))
 }
 
 fn no_way(text: &str) -> String {
-    format!("{text:?} is no way of autoconfiguration (dhcp, on, any, auto6, link6, off, none)")
+    format!(
+        "{text:?} is no way of autoconfiguration (dhcp, on, any, dhcp6, auto6, either6, link6, off, none)"
+    )
 }
 
 /// `[MTU[:MAC]]`, the address in its six parts.
@@ -236,6 +257,14 @@ mod tests {
             ("off", None, off.clone(), None, None),
             ("none", None, off.clone(), None, None),
             ("auto6", None, off.clone(), Some(V6::Auto), None),
+            ("dhcp6", None, off.clone(), Some(V6::Dhcp), None),
+            ("either6", None, off.clone(), Some(V6::Either), None),
+            ("dhcp,dhcp6", None, dhcp.clone(), Some(V6::Dhcp), None),
+            ("dhcp6,dhcp", None, dhcp.clone(), Some(V6::Dhcp), None),
+            ("eth1:dhcp6", Some("eth1"), off.clone(), Some(V6::Dhcp), None),
+            ("eth1:auto6,dhcp:1400", Some("eth1"), dhcp.clone(), Some(V6::Auto), Some(1400)),
+            (":::::eth1:either6", Some("eth1"), off.clone(), Some(V6::Either), None),
+            ("192.0.2.7:192.0.2.5/24:192.0.2.1:24:cm4:eth0:none", Some("eth0"), fixed(), None, None),
             ("link6", None, off.clone(), Some(V6::LinkLocal), None),
             ("link-local", None, off.clone(), Some(V6::LinkLocal), None),
             ("eth1:dhcp", Some("eth1"), dhcp.clone(), None, None),
@@ -311,11 +340,13 @@ mod tests {
             "[2001:db8::7:::64::eth0:off",
             "2001:db8::7",
             "eth0:wifi",
-            "eth0:dhcp6",
+            "eth0:dhcp7",
+            "dhcp,",
+            "dhcp,bootp",
+            "192.0.2.7:server:192.0.2.1:24::eth0:off",
             "eth0:dhcp:12",
             "eth0:dhcp:1500:02:00",
             "eth0:dhcp:1500:ff:ff:ff:ff:ff:ff",
-            "either6",
             "bootp",
             "ibft",
             ":::::averyveryverylongname:dhcp",

@@ -1,4 +1,4 @@
-//! The parameters for interfaces that have to be made or named: `vlan=`, `bond=`, `ifname=`, `BOOTIF=` (dracut.cmdline(7)).
+//! The parameters for interfaces that have to be made or named: `vlan=`, `bond=`, `bridge=`, `ifname=`, `BOOTIF=` (dracut.cmdline(7)).
 
 use std::fmt;
 
@@ -57,6 +57,15 @@ pub struct Bond {
     pub options: BondOptions,
     /// The largest packet, in bytes.
     pub mtu: Option<u32>,
+}
+
+/// Several interfaces as the ports of a switch in the kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its name.
+    pub name: String,
+    /// The interfaces.
+    pub members: Vec<String>,
 }
 
 /// Options of a bond, as numbers of `include/uapi/linux/if_bonding.h` (Documentation/networking/bonding.rst).
@@ -135,22 +144,41 @@ pub(crate) fn bond(value: &str) -> Result<Bond, String> {
     let mut field =
         |otherwise: &'static str| fields.next().filter(|text| !text.is_empty()).unwrap_or(otherwise);
     let name = device_name(field("bond0"))?;
-    let members = field("eth0,eth1").split(',').map(device_name).collect::<Result<Vec<_>, _>>()?;
+    let members = members(&name, field("eth0,eth1"))?;
     let options = field("");
     let mtu = Some(field("")).filter(|text| !text.is_empty()).map(mtu).transpose()?;
     if fields.next().is_some() {
         return Err("it is NAME:INTERFACE,INTERFACE:OPTION=VALUE,…:MTU".into());
-    }
-    let mut all: Vec<&String> = members.iter().chain([&name]).collect();
-    all.sort_unstable();
-    if all.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
-        return Err("an interface stands there twice".into());
     }
     let options = bond_options(options)?;
     if let Some(primary) = options.primary.as_ref().filter(|primary| !members.contains(primary)) {
         return Err(format!("primary={primary} is none of its interfaces"));
     }
     Ok(Bond { name, members, options, mtu })
+}
+
+/// `[NAME[:MEMBERS]]`.
+pub(crate) fn bridge(value: &str) -> Result<Bridge, String> {
+    let mut fields = value.split(':');
+    let mut field =
+        |otherwise: &'static str| fields.next().filter(|text| !text.is_empty()).unwrap_or(otherwise);
+    let name = device_name(field("br0"))?;
+    let members = members(&name, field("eth0"))?;
+    if fields.next().is_some() {
+        return Err("it is NAME:INTERFACE,INTERFACE".into());
+    }
+    Ok(Bridge { name, members })
+}
+
+/// Interfaces with commas between, each once, and none of them the one that is made of them.
+fn members(name: &str, text: &str) -> Result<Vec<String>, String> {
+    let members = text.split(',').map(device_name).collect::<Result<Vec<_>, _>>()?;
+    let mut all: Vec<&str> = members.iter().map(String::as_str).chain([name]).collect();
+    all.sort_unstable();
+    if all.windows(2).any(|pair| matches!(pair, [one, other] if one == other)) {
+        return Err("an interface stands there twice".into());
+    }
+    Ok(members)
 }
 
 fn bond_options(text: &str) -> Result<BondOptions, String> {
@@ -261,6 +289,24 @@ mod tests {
             "a/b:eth0",
         ] {
             assert!(bond(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn bridges_have_dracuts_defaults() {
+        for (word, name, members) in [
+            ("", "br0", "eth0"),
+            ("br0", "br0", "eth0"),
+            ("lan:eth1", "lan", "eth1"),
+            ("br0:eth0,eth1,bond0", "br0", "eth0,eth1,bond0"),
+        ] {
+            let bridge = bridge(word).unwrap();
+            assert_eq!((bridge.name.as_str(), bridge.members.join(",").as_str()), (name, members), "{word}");
+        }
+        for bad in
+            ["br0:eth0,eth0", "br0:br0", "br0:,", "br0:eth0:1500", "a/b:eth0", "br0:averyveryverylongname"]
+        {
+            assert!(bridge(bad).is_err(), "{bad}");
         }
     }
 

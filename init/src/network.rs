@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cmdline::CommandLine;
 use crate::ip::{self, Interface};
-use crate::links::{self, Bond, Mac, Vlan};
+use crate::links::{self, Bond, Bridge, Mac, Vlan};
 
 /// Where an interface's IPv4 address comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -30,9 +30,13 @@ pub enum V4 {
 /// Where an interface's IPv6 addresses come from. The link-local one is there in any case: SSH answers on it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum V6 {
-    /// What routers announce (RFC 4862); the kernel does that.
+    /// What routers announce (RFC 4862), which the kernel does, and DHCPv6 where they say so.
     #[default]
     Auto,
+    /// DHCPv6, asked for without waiting for a router, beside what routers announce.
+    Dhcp,
+    /// As `Auto`; where no router gives an address within seconds, as `Dhcp`.
+    Either,
     /// A fixed address, beside what routers announce.
     Static {
         /// The address.
@@ -66,8 +70,8 @@ pub struct Route {
     pub network: IpAddr,
     /// The length of its prefix.
     pub prefix: u8,
-    /// The next hop, of the same family.
-    pub gateway: IpAddr,
+    /// The next hop, of the same family; `None`: the network is on the interface's link.
+    pub gateway: Option<IpAddr>,
     /// The interface; `None`: the one on whose network the gateway is.
     pub device: Option<String>,
 }
@@ -83,12 +87,16 @@ pub struct Network {
     pub vlans: Vec<Vlan>,
     /// The interfaces that `bond=` makes.
     pub bonds: Vec<Bond>,
+    /// The interfaces that `bridge=` makes.
+    pub bridges: Vec<Bridge>,
     /// Names for interfaces that are known by their MAC address (`ifname=`).
     pub names: Vec<(String, Mac)>,
     /// The only interface that is set up unless another is named (`BOOTIF=`).
     pub boot_interface: Option<Mac>,
     /// Further routes (`rd.route=`).
     pub routes: Vec<Route>,
+    /// Whether name servers and search domains of DHCP and of routers are left out (`rd.peerdns=0`).
+    pub own_dns_alone: bool,
 }
 
 /// A word about the network that cannot be read.
@@ -106,7 +114,9 @@ impl Network {
     pub fn parse(line: &CommandLine) -> (Self, Vec<NetworkError>) {
         let mut network = Network::default();
         let mut errors = Vec::new();
-        for word in &line.words {
+        // As dracut: PXELINUX puts the word there by itself.
+        let no_bootif = line.last("rd.bootif") == Some("0");
+        for word in line.words.iter().filter(|word| word.name != "BOOTIF" || !no_bootif) {
             let value = word.value.as_deref().unwrap_or("");
             if let Err(reason) = network.take(&word.name, value) {
                 errors.push(NetworkError { word: word.to_string(), reason });
@@ -131,10 +141,14 @@ impl Network {
             "bond" => {
                 let bond = links::bond(value)?;
                 self.make(&bond.name)?;
-                if let Some(taken) = bond.members.iter().find(|member| self.bond_of(member).is_some()) {
-                    return Err(format!("{taken} is part of another bond"));
-                }
+                self.take_members(&bond.members)?;
                 self.bonds.push(bond);
+            }
+            "bridge" => {
+                let bridge = links::bridge(value)?;
+                self.make(&bridge.name)?;
+                self.take_members(&bridge.members)?;
+                self.bridges.push(bridge);
             }
             "ifname" => {
                 let (name, mac) = links::ifname(value)?;
@@ -145,9 +159,13 @@ impl Network {
             }
             "BOOTIF" => self.boot_interface = Some(links::bootif(value)?),
             "rd.route" => self.routes.push(route(value)?),
-            "bridge" | "team" => return Err(format!("{name}= is not supported; bond= and vlan= are")),
+            "team" => return Err("team= is not supported; bond= is".into()),
+            "rd.peerdns" => {
+                flag(value)?;
+                self.own_dns_alone = ["0", "no"].contains(&value);
+            }
             // This boot waits for the network as long as it takes, and needs it always: there is nothing to set.
-            "rd.neednet" => flag(value)?,
+            "rd.neednet" | "rd.bootif" => flag(value)?,
             name if name.starts_with("rd.net.timeout.") || name == "rd.net.dhcp.retry" => {
                 value.parse::<u32>().map(drop).map_err(|_| "a whole number is needed".to_owned())?;
             }
@@ -158,29 +176,46 @@ impl Network {
 
     /// A name can be made once.
     fn make(&self, name: &str) -> Result<(), String> {
-        let vlans = self.vlans.iter().map(|vlan| &vlan.name);
-        if vlans.chain(self.bonds.iter().map(|bond| &bond.name)).any(|known| known == name) {
-            return Err(format!("there are two words that make {name}"));
-        }
-        Ok(())
+        if self.is_made(name) { Err(format!("there are two words that make {name}")) } else { Ok(()) }
     }
 
-    /// The bond that an interface is part of.
-    pub fn bond_of(&self, device: &str) -> Option<&Bond> {
-        self.bonds.iter().find(|bond| bond.members.iter().any(|member| member == device))
+    /// An interface can be part of one other.
+    fn take_members(&self, members: &[String]) -> Result<(), String> {
+        let taken = members.iter().find_map(|member| Some((member, self.part_of(member)?)));
+        taken.map_or(Ok(()), |(member, other)| Err(format!("{member} is part of {other} already")))
+    }
+
+    /// Whether a word makes the interface `name`.
+    pub fn is_made(&self, name: &str) -> bool {
+        self.vlans.iter().any(|vlan| vlan.name == name) || self.controllers().any(|(other, _)| other == name)
+    }
+
+    /// The bonds and bridges, each with its interfaces.
+    fn controllers(&self) -> impl Iterator<Item = (&str, &[String])> {
+        let bonds = self.bonds.iter().map(|bond| (bond.name.as_str(), bond.members.as_slice()));
+        bonds.chain(self.bridges.iter().map(|bridge| (bridge.name.as_str(), bridge.members.as_slice())))
+    }
+
+    /// The bond or bridge that an interface is part of.
+    pub fn part_of(&self, device: &str) -> Option<&str> {
+        let has = |members: &[String]| members.iter().any(|member| member == device);
+        self.controllers().find(|(_, members)| has(members)).map(|(name, _)| name)
+    }
+
+    /// The interfaces that a bond or bridge is made of; none for others.
+    pub fn members_of(&self, name: &str) -> &[String] {
+        self.controllers().find(|(other, _)| *other == name).map(|(_, members)| members).unwrap_or_default()
     }
 
     /// How this interface is to be set up: what the `ip=` with its name say, each for its family, else one without a name.
     pub fn method_for(&self, device: &str, mac: Mac) -> Method {
-        if self.bond_of(device).is_some() {
+        if self.part_of(device).is_some() {
             return Method { v4: V4::Off, v6: V6::LinkLocal, ..Method::default() };
         }
         let named = || self.interfaces.iter().filter(|one| one.device.as_deref() == Some(device));
         let any = || self.interfaces.iter().filter(|one| one.device.is_none());
         let is_named = named().next().is_some();
-        let is_made = self.vlans.iter().any(|vlan| vlan.name == device)
-            || self.bonds.iter().any(|bond| bond.name == device);
-        let left_out = self.boot_interface.is_some_and(|wanted| wanted != mac) && !is_made;
+        let left_out = self.boot_interface.is_some_and(|wanted| wanted != mac) && !self.is_made(device);
         if !is_named && (left_out || (!self.interfaces.is_empty() && any().next().is_none())) {
             // Where only other interfaces are named, this one was left out on purpose.
             return Method { v4: V4::Off, ..Method::default() };
@@ -206,7 +241,7 @@ fn flag(value: &str) -> Result<(), String> {
     if ["", "0", "1", "yes", "no"].contains(&value) { Ok(()) } else { Err("it is 0 or 1".into()) }
 }
 
-/// `NETWORK/PREFIX:GATEWAY[:DEVICE]`.
+/// `NETWORK/PREFIX:GATEWAY[:DEVICE]`; one of gateway and device may be missing.
 fn route(value: &str) -> Result<Route, String> {
     let fields = ip::fields(value)?;
     let ([network, gateway] | [network, gateway, _]) = fields.as_slice() else {
@@ -214,8 +249,9 @@ fn route(value: &str) -> Result<Route, String> {
     };
     let (network, prefix) = network.split_once('/').ok_or("the network has no /PREFIX")?;
     let network = ip::any_address("network", network)?;
-    let gateway = ip::any_address("gateway", gateway)?;
-    if network.is_ipv4() != gateway.is_ipv4() {
+    let gateway = Some(gateway).filter(|gateway| !gateway.is_empty());
+    let gateway = gateway.map(|gateway| ip::any_address("gateway", gateway)).transpose()?;
+    if gateway.is_some_and(|gateway| network.is_ipv4() != gateway.is_ipv4()) {
         return Err("network and gateway are of two families".into());
     }
     let longest = if network.is_ipv4() { 32 } else { 128 };
@@ -226,6 +262,9 @@ fn route(value: &str) -> Result<Route, String> {
         .ok_or(format!("the prefix is 0 to {longest}"))?;
     let device = fields.get(2).filter(|device| !device.is_empty());
     let device = device.map(|device| links::device_name(device)).transpose()?;
+    if gateway.is_none() && device.is_none() {
+        return Err("it has neither a gateway nor an interface".into());
+    }
     Ok(Route { network, prefix, gateway, device })
 }
 
@@ -263,6 +302,12 @@ mod tests {
             ("BOOTIF=01-02-00-00-00-00-09 bond=bond0:eth0,eth1", "bond0", true),
             ("bond=bond0:eth0,eth1", "eth0", false),
             ("bond=bond0:eth0,eth1", "bond0", true),
+            ("bridge=br0:eth0,eth1", "eth0", false),
+            ("bridge=br0:eth0,eth1", "br0", true),
+            ("bridge=br0:bond0 bond=bond0:eth0,eth1", "bond0", false),
+            ("ip=eth0:dhcp6", "eth0", false),
+            ("ip=dhcp,dhcp6", "eth0", true),
+            ("BOOTIF=01-02-00-00-00-00-09 rd.bootif=0", "eth0", true),
             ("vlan=eth0.5:eth0", "eth0.5", true),
             ("vlan=eth0.5:eth0 ip=eth0.5:dhcp", "eth0", false),
             ("rd.neednet=1 rd.net.timeout.carrier=30 rd.net.dhcp.retry=3", "eth0", true),
@@ -284,8 +329,11 @@ mod tests {
     fn routes_and_name_servers() {
         let network = parse(
             "rd.route=10.0.0.0/8:192.0.2.1 rd.route=[2001:db8:1::]/48:[fe80::1]:eth0 nameserver=[2001:db8::53] \
-             nameserver=2001:db8::54",
+             nameserver=2001:db8::54 rd.route=192.0.2.0/24::eth1 rd.route=[2001:db8:3::/48]:[2001:db8:2::1]",
         );
+        assert_eq!((network.routes[2].gateway, network.routes[2].device.as_deref()), (None, Some("eth1")));
+        assert_eq!((network.routes[3].prefix, network.routes[3].device.as_deref()), (48, None));
+        assert!(!network.own_dns_alone && parse("rd.peerdns=1 rd.peerdns=0").own_dns_alone);
         assert_eq!(network.routes[0].device, None);
         assert_eq!((network.routes[1].prefix, network.routes[1].device.as_deref()), (48, Some("eth0")));
         assert_eq!(network.nameservers.len(), 2);
@@ -299,7 +347,11 @@ mod tests {
             "rd.route=10.0.0.0/33:192.0.2.1",
             "rd.route=10.0.0.0/8:[fe80::1]",
             "rd.route=10.0.0.0/8",
-            "bridge=br0:eth0",
+            "bridge=br0:eth0,eth0",
+            "rd.route=10.0.0.0/8:",
+            "rd.route=10.0.0.0/8::",
+            "rd.peerdns=none",
+            "rd.bootif=maybe",
             "team=team0:eth0",
             "rd.neednet=maybe",
             "rd.net.timeout.dhcp=soon",
@@ -313,6 +365,8 @@ mod tests {
         for (twice, word) in [
             ("vlan=vlan5:eth0 vlan=vlan5:eth1", "vlan=vlan5:eth1"),
             ("bond=b:eth0 bond=c:eth1,eth0", "bond=c:eth1,eth0"),
+            ("bond=b:eth0 bridge=c:eth1,eth0", "bridge=c:eth1,eth0"),
+            ("bridge=br5:eth0 vlan=br5:eth1", "vlan=br5:eth1"),
             ("ifname=a:02:00:00:00:00:01 ifname=b:02:00:00:00:00:01", "ifname=b:02:00:00:00:00:01"),
         ] {
             let (_, errors) = Network::parse(&CommandLine::parse(twice));
@@ -322,7 +376,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_panics(name in "ip|vlan|bond|ifname|BOOTIF|rd.route|nameserver", text in "[0-9a-z\\[\\].:/%,=-]{0,60}") {
+        fn no_text_panics(name in "ip|vlan|bond|bridge|ifname|BOOTIF|rd.route|nameserver", text in "[0-9a-z\\[\\].:/%,=-]{0,60}") {
             let (network, _) = Network::parse(&CommandLine::parse(&format!("{name}={text}")));
             network.method_for("eth0", MAC);
         }

@@ -135,4 +135,45 @@ pub struct InterfaceStatus {
     /// Spanning tree as heard on its cable.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spanning_tree: Option<SpanningTree>,
+    /// What there is to say of IPv6 beside its addresses.
+    #[serde(default, skip_serializing_if = "Ipv6Status::is_empty")]
+    pub ipv6: Ipv6Status,
+}
+
+/// IPv6 on an interface.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Ipv6Status {
+    /// What DHCPv6 is doing, in words; nothing where nobody is asked.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub state: String,
+    /// The routers by which everything is reached, until their time is over.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub routers: Vec<String>,
+    /// Addresses that another machine on the link has, so that they are not used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub duplicates: Vec<String>,
+    /// Addresses, with prefix, that are not taken for new connections any more (RFC 4862 section 5.5.4).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub deprecated: Vec<String>,
+}
+
+impl Ipv6Status {
+    fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// In a few words, for people; the worst first.
+    pub fn words(&self) -> Vec<String> {
+        let list = |what: &str, all: &[String]| {
+            Some(format!("{what} {}", all.join(" and "))).filter(|_| !all.is_empty())
+        };
+        let words = [
+            list("another machine on this link has", &self.duplicates),
+            Some(self.state.clone()).filter(|state| !state.is_empty()),
+            list("no longer for new connections:", &self.deprecated),
+            list("IPv6 router", &self.routers),
+        ];
+        words.into_iter().flatten().collect()
+    }
 }

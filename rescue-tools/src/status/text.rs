@@ -90,8 +90,8 @@ pub fn remaining(boot: &BootStatus) -> String {
 fn interface(interface: &InterfaceStatus) -> String {
     let carrier = if interface.carrier { "" } else { " (no cable)" };
     let mut line = format!("{}{carrier} {}", interface.name, interface.mac);
-    let heard = interface.heard();
-    let parts = interface.addresses.iter().chain([&interface.state]).chain(&heard);
+    let (ipv6, heard) = (interface.ipv6.words(), interface.heard());
+    let parts = interface.addresses.iter().chain([&interface.state]).chain(&ipv6).chain(&heard);
     for part in parts.filter(|part| !part.is_empty()) {
         line.push_str(", ");
         line.push_str(part);

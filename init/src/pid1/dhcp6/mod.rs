@@ -7,4 +7,6 @@ pub mod client;
 pub mod options;
 pub mod question;
 pub mod retransmission;
+#[cfg(test)]
+mod simulation;
 pub mod wire;

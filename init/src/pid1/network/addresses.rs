@@ -95,12 +95,14 @@ impl Network {
         for route in &self.plan.network.routes {
             let ours = match &route.device {
                 Some(device) => device == name,
-                None => self.interfaces.get(&index).is_some_and(|one| reaches(&one.method, route.gateway)),
+                None => route.gateway.is_some_and(|gateway| {
+                    self.interfaces.get(&index).is_some_and(|one| reaches(&one.method, gateway))
+                }),
             };
             if !ours {
                 continue;
             }
-            self.add_route(index, name, route.network, route.prefix, Some(route.gateway)).await;
+            self.add_route(index, name, route.network, route.prefix, route.gateway).await;
         }
     }
 }

@@ -1,13 +1,13 @@
-//! Interfaces that the command line makes: bonds at once, VLANs when what they stand on is there. What cannot be made now
+//! Interfaces that the command line makes: bonds and bridges at once, VLANs when what they stand on is there. What cannot be made now
 //! (its module may not be mounted yet) is tried again until it is.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use rtnetlink::packet_route::link::{BondFailOverMac, BondLacpRate, BondMode, BondXmitHashPolicy};
-use rtnetlink::{Handle, LinkBond, LinkUnspec, LinkVlan};
+use rtnetlink::{Handle, LinkBond, LinkBridge, LinkUnspec, LinkVlan};
 
-use crate::links::{Bond, Vlan};
+use crate::links::{Bond, Bridge, Mac, Vlan};
 use crate::network::Network;
 use crate::pid1::modprobe::Modules;
 use crate::pid1::usr;
@@ -17,6 +17,8 @@ use crate::pid1::usr;
 pub(super) struct ToMake {
     /// Bonds.
     pub(super) bonds: Vec<Bond>,
+    /// Bridges.
+    pub(super) bridges: Vec<Bridge>,
     /// VLANs, each on an interface that may not be there yet.
     pub(super) vlans: Vec<Vlan>,
     /// What failed and was told, so that it is told once.
@@ -26,12 +28,18 @@ pub(super) struct ToMake {
 impl ToMake {
     /// All that the command line asks for.
     pub(super) fn new(network: &Network) -> Self {
-        ToMake { bonds: network.bonds.clone(), vlans: network.vlans.clone(), told: Vec::new() }
+        ToMake {
+            bonds: network.bonds.clone(),
+            bridges: network.bridges.clone(),
+            vlans: network.vlans.clone(),
+            told: Vec::new(),
+        }
     }
 
     /// What was made is gone.
     pub(super) fn again(&mut self, name: &str, network: &Network) {
         self.bonds.extend(network.bonds.iter().filter(|bond| bond.name == name).cloned());
+        self.bridges.extend(network.bridges.iter().filter(|bridge| bridge.name == name).cloned());
         self.vlans.extend(network.vlans.iter().filter(|vlan| vlan.name == name).cloned());
     }
 
@@ -45,7 +53,13 @@ impl ToMake {
 
     /// Whether all is done.
     pub(super) fn is_empty(&self) -> bool {
-        self.bonds.is_empty() && self.vlans.is_empty()
+        self.bonds.is_empty() && self.bridges.is_empty() && self.vlans.is_empty()
+    }
+
+    /// The interfaces of bonds and bridges that could not be made yet.
+    pub(super) fn members(&self) -> impl Iterator<Item = &String> {
+        let bonds = self.bonds.iter().flat_map(|bond| &bond.members);
+        bonds.chain(self.bridges.iter().flat_map(|bridge| &bridge.members))
     }
 
     /// Makes what can be made; `index_of` tells an interface by its name. What fails is logged and stays.
@@ -57,6 +71,18 @@ impl ToMake {
                 Err(error) => {
                     self.tell(&error);
                     bonds.push(bond);
+                }
+            }
+        }
+        let mut bridges = Vec::new();
+        for bridge in std::mem::take(&mut self.bridges) {
+            match make_bridge(handle, &bridge).await {
+                Ok(()) => {
+                    tracing::info!("{}: made, a bridge of {}", bridge.name, bridge.members.join(", "));
+                }
+                Err(error) => {
+                    self.tell(&error);
+                    bridges.push(bridge);
                 }
             }
         }
@@ -74,7 +100,7 @@ impl ToMake {
                 }
             }
         }
-        (self.bonds, self.vlans) = (bonds, vlans);
+        (self.bonds, self.bridges, self.vlans) = (bonds, bridges, vlans);
     }
 }
 
@@ -132,6 +158,15 @@ async fn make_bond(handle: &Handle, bond: &Bond) -> Result<()> {
     Ok(())
 }
 
+async fn make_bridge(handle: &Handle, bridge: &Bridge) -> Result<()> {
+    if is_there(&bridge.name) {
+        return Ok(());
+    }
+    load("bridge");
+    let link = LinkBridge::new(&bridge.name).build();
+    handle.link().add(link).execute().await.with_context(|| format!("making the bridge {}", bridge.name))
+}
+
 async fn make_vlan(handle: &Handle, vlan: &Vlan, parent: u32) -> Result<()> {
     if is_there(&vlan.name) {
         return Ok(());
@@ -157,6 +192,27 @@ fn is_there(name: &str) -> bool {
 pub(super) async fn join(handle: &Handle, member: u32, bond: u32) -> Result<()> {
     handle.link().set(LinkUnspec::new_with_index(member).down().build()).execute().await?;
     handle.link().set(LinkUnspec::new_with_index(member).controller(bond).build()).execute().await?;
+    Ok(())
+}
+
+/// Puts an interface into a bridge, and sets it up. The bridge keeps the MAC address of the first one: left to itself it
+/// would take the lowest of all, another one whenever a cable is plugged in, and lose its lease.
+///
+/// # Errors
+/// When the kernel refuses.
+pub(super) async fn join_bridge(handle: &Handle, member: (u32, Mac), bridge: (u32, &str)) -> Result<()> {
+    /// `NET_ADDR_SET` (include/uapi/linux/netdevice.h).
+    const SET: &str = "3";
+    let path = Path::new("/sys/class/net").join(bridge.1).join("addr_assign_type");
+    if std::fs::read_to_string(&path).is_ok_and(|kind| kind.trim() != SET) {
+        let address = LinkUnspec::new_with_index(bridge.0).address(member.1.0.to_vec());
+        handle.link().set(address.build()).execute().await.context("giving it its MAC address")?;
+    }
+    handle
+        .link()
+        .set(LinkUnspec::new_with_index(member.0).controller(bridge.0).up().build())
+        .execute()
+        .await?;
     Ok(())
 }
 

@@ -1,18 +1,19 @@
 //! The child `network`: brings every wired interface up and keeps it up, each for itself: a cable that is plugged in
 //! later, a lease that runs out, an interface that appears. It writes down what there is in `/run/lifeboat/network.json`
 //! and `/etc/resolv.conf` ([`report`]), and never ends. [`addresses`] tells the kernel of addresses and routes, [`leases`] runs
-//! the DHCP clients, [`links`] makes bonds and VLANs, [`rdnss`] hears which name servers routers announce, [`neighbours`] says
-//! who we are and hears who the switch is.
+//! the DHCP clients, [`links`] makes bonds, bridges and VLANs, [`ipv6`] follows routers and DHCPv6, [`rdnss`] hears which name
+//! servers routers announce, [`neighbours`] says who we are and hears who the switch is.
 
 mod addresses;
+mod ipv6;
 mod leases;
 mod links;
 mod neighbours;
-mod rdnss;
+pub mod rdnss;
 mod report;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,12 +34,12 @@ use crate::links::Mac;
 use crate::network::{Method, V4, V6};
 use crate::pid1::dhcp::client::News;
 use crate::pid1::dhcp::message::Lease;
-use crate::pid1::machine_id;
+use crate::pid1::{dhcp6, machine_id};
 use crate::plan::Plan;
 use crate::status::{InterfaceStatus, NetworkStatus};
+use ipv6::Ipv6;
 use links::ToMake;
 use neighbours::{Neighbours, Wire};
-use rdnss::Announced;
 
 /// Routes of the first interface come before those of the second: metric = this + index.
 const METRIC: u32 = 1024;
@@ -46,10 +47,6 @@ const METRIC: u32 = 1024;
 const MAKE_AGAIN: Duration = Duration::from_secs(1);
 /// So often name servers are dropped that no router announces any more.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// So many name servers of routers are known of an interface: anybody on the link can announce more.
-const ANNOUNCED: usize = 8;
-/// A router's "for ever" is no longer than this.
-const LONGEST_ANNOUNCED: Duration = Duration::from_secs(30 * 86_400);
 
 /// Where the child writes; tests give it another folder.
 pub struct Places {
@@ -67,11 +64,12 @@ struct Interface {
     lease: Option<Lease>,
     /// Since when.
     leased: Option<tokio::time::Instant>,
-    /// The bond that it was part of when it was first seen.
-    controller: Option<u32>,
-    /// Name servers that routers announced, and until when they are good.
-    announced: Vec<(Ipv6Addr, Instant)>,
     wire: Wire,
+    /// The bond or bridge that it was part of when it was first seen.
+    controller: Option<u32>,
+    /// Name servers and search domains that routers announced.
+    announced: rdnss::Known,
+    ipv6: Ipv6,
 }
 
 struct Network {
@@ -80,6 +78,7 @@ struct Network {
     handle: Handle,
     interfaces: BTreeMap<u32, Interface>,
     news: mpsc::Sender<(u32, News)>,
+    news6: mpsc::Sender<(u32, dhcp6::client::News)>,
     to_make: ToMake,
     neighbours: Neighbours,
     machine_id: Option<MachineId>,
@@ -98,7 +97,8 @@ pub fn run(command_line: &str, places: Places) -> Result<()> {
 }
 
 async fn watch(plan: Plan, places: Places) -> Result<()> {
-    let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let addresses = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr, MulticastGroup::Ipv6Ifaddr];
+    let groups = [&addresses[..], &ipv6::GROUPS].concat();
     // Listening comes first, so that no interface falls between the list and the news.
     let (listening, _, mut messages) =
         rtnetlink::new_multicast_connection(&groups).context("opening an rtnetlink socket")?;
@@ -108,6 +108,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     let (asking, handle, _) = rtnetlink::new_connection().context("opening an rtnetlink socket")?;
     tokio::spawn(asking);
     let (news, mut heard) = mpsc::channel(64);
+    let (news6, mut heard6) = mpsc::channel(64);
     let (announce, mut announced) = mpsc::channel(16);
     if let Err(error) = rdnss::listen(announce) {
         tracing::warn!("{error:#}: name servers come from DHCP and the command line alone");
@@ -121,6 +122,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
         handle,
         interfaces: BTreeMap::new(),
         news,
+        news6,
         to_make,
         neighbours,
         machine_id,
@@ -135,6 +137,7 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
     while let Some(address) = addresses.try_next().await.context("listing the addresses")? {
         network.address_changed(&address, true);
     }
+    network.list_routers().await?;
     loop {
         network.make_links().await;
         network.write();
@@ -144,8 +147,13 @@ async fn watch(plan: Plan, places: Places) -> Result<()> {
                 network.take(message.payload).await?;
             }
             Some((index, news)) = heard.recv() => network.hear(index, news).await,
-            Some(announced) = announced.recv() => network.take_announced(announced),
             Some(news) = neighbours_news.recv() => network.take_neighbour(news),
+            Some((index, news)) = heard6.recv() => network.hear_dhcp6(index, news).await,
+            Some(announced) = announced.recv() => {
+                if let Some(interface) = network.interfaces.get_mut(&announced.index) {
+                    interface.announced.take(announced, Instant::now());
+                }
+            }
             () = sleep(MAKE_AGAIN), if !network.to_make.is_empty() => {}
             // What a router announced may be over.
             () = sleep(LOOK_AGAIN) => {}
@@ -164,16 +172,22 @@ impl Network {
             return Ok(());
         };
         match message {
+            RouteNetlinkMessage::NewLink(link) if ipv6::is_of_routers(&link) => {
+                self.routers_said(&link).await
+            }
             RouteNetlinkMessage::NewLink(link) => self.link_changed(&link).await,
             RouteNetlinkMessage::DelLink(link) => {
-                if let Some(gone) = self.interfaces.remove(&link.header.index) {
+                if let Some(mut gone) = self.interfaces.remove(&link.header.index) {
                     gone.client.into_iter().for_each(|client| client.abort());
+                    gone.ipv6.stop();
                     // It comes again with what it stood on.
                     self.to_make.again(&gone.status.name, &self.plan.network);
                 }
             }
             RouteNetlinkMessage::NewAddress(address) => self.address_changed(&address, true),
             RouteNetlinkMessage::DelAddress(address) => self.address_changed(&address, false),
+            RouteNetlinkMessage::NewRoute(route) => self.route_changed(&route, true),
+            RouteNetlinkMessage::DelRoute(route) => self.route_changed(&route, false),
             _ => {}
         }
         Ok(())
@@ -209,22 +223,25 @@ impl Network {
             if let Some(client) = interface.client.take() {
                 client.abort();
             }
-            let bond = self.plan.network.bond_of(&interface.status.name);
-            interface.status.state = match (carrier, bond) {
+            let controller = self.plan.network.part_of(&interface.status.name);
+            interface.status.state = match (carrier, controller) {
                 (false, _) => "waiting for a link".into(),
-                (true, Some(bond)) => format!("part of {}", bond.name),
+                (true, Some(controller)) => format!("part of {controller}"),
                 (true, None) => "up".into(),
             };
             if carrier && interface.method.v4 == V4::Dhcp {
                 self.start_client(index).await;
             }
+            self.carrier_for_ipv6(index);
         }
+        self.routers_said(link).await;
     }
 
-    /// Gives an interface the name that `ifname=` has for it; the kernel tells of it again by that name.
+    /// Gives an interface the name that `ifname=` has for it; the kernel tells of it again by that name. One that the command
+    /// line makes has the MAC address of what it stands on.
     async fn is_renamed(&self, index: u32, interface: &Interface) -> bool {
         let named = self.plan.network.names.iter().find(|(_, mac)| *mac == interface.mac);
-        let is_made = self.is_made(&interface.status.name);
+        let is_made = self.plan.network.is_made(&interface.status.name);
         let Some((name, _)) = named.filter(|(name, _)| *name != interface.status.name && !is_made) else {
             return false;
         };
@@ -236,13 +253,6 @@ impl Network {
                 false
             }
         }
-    }
-
-    /// Whether the command line makes an interface of this name. It has the MAC address of what it stands on.
-    fn is_made(&self, name: &str) -> bool {
-        let network = &self.plan.network;
-        network.vlans.iter().any(|vlan| vlan.name == name)
-            || network.bonds.iter().any(|bond| bond.name == name)
     }
 
     /// Sets a new interface up as the command line says.
@@ -257,16 +267,15 @@ impl Network {
             let _ = std::fs::write(path, "0\n");
         }
         self.shape(index, &name, &method).await;
-        if let Some(bond) = self.plan.network.bond_of(&name) {
-            if let Some(bond) = self.index_of(&bond.name.clone()) {
-                self.join(index, bond, &name).await;
+        if let Some(controller) = self.plan.network.part_of(&name) {
+            if let Some(controller) = self.index_of(controller) {
+                self.join(index, controller, &name).await;
             }
         } else {
             // Also one that gets no IPv4 address: SSH answers on its link-local IPv6 address.
             self.set_up(index, &name).await;
         }
-        let members = self.plan.network.bonds.iter().find(|bond| bond.name == name);
-        for member in members.map(|bond| bond.members.clone()).unwrap_or_default() {
+        for member in self.plan.network.members_of(&name).to_vec() {
             if let Some(there) = self.index_of(&member) {
                 self.join(there, index, &member).await;
             }
@@ -296,13 +305,23 @@ impl Network {
         }
     }
 
-    async fn join(&self, member: u32, bond: u32, name: &str) {
+    async fn join(&self, member: u32, controller: u32, name: &str) {
+        let (Some(one), Some(other)) = (self.interfaces.get(&member), self.interfaces.get(&controller))
+        else {
+            return;
+        };
         // As this child's predecessor left it: to take it out for a moment would cut who is logged in.
-        if self.interfaces.get(&member).is_some_and(|member| member.controller == Some(bond)) {
+        if one.controller == Some(controller) {
             return;
         }
-        if let Err(error) = links::join(&self.handle, member, bond).await {
-            tracing::error!("{name}: putting it into its bond: {error:#}");
+        let of = other.status.name.as_str();
+        let joined = if self.plan.network.bridges.iter().any(|bridge| bridge.name == of) {
+            links::join_bridge(&self.handle, (member, one.mac), (controller, of)).await
+        } else {
+            links::join(&self.handle, member, controller).await
+        };
+        if let Err(error) = joined {
+            tracing::error!("{name}: making it a part of {of}: {error:#}");
             self.set_up(member, name).await;
         }
     }
@@ -313,8 +332,8 @@ impl Network {
         }
         let mut to_make = std::mem::take(&mut self.to_make);
         to_make.make(&self.handle, |name| self.index_of(name)).await;
-        // SSH answers on the link-local addresses of its interfaces as long as a bond cannot be made.
-        for name in to_make.bonds.iter().flat_map(|bond| &bond.members) {
+        // SSH answers on the link-local addresses of its interfaces as long as a bond or bridge cannot be made.
+        for name in to_make.members() {
             if let Some(index) = self.index_of(name).filter(|_| !to_make.told.is_empty()) {
                 self.set_up(index, name).await;
             }
@@ -324,17 +343,6 @@ impl Network {
 
     fn index_of(&self, name: &str) -> Option<u32> {
         self.interfaces.iter().find(|(_, one)| one.status.name == name).map(|(index, _)| *index)
-    }
-
-    fn take_announced(&mut self, announced: Announced) {
-        let Some(interface) = self.interfaces.get_mut(&announced.index) else { return };
-        let now = Instant::now();
-        let until = now + announced.lifetime.min(LONGEST_ANNOUNCED);
-        interface.announced.retain(|(known, until)| !announced.servers.contains(known) && *until > now);
-        if !announced.lifetime.is_zero() {
-            interface.announced.extend(announced.servers.into_iter().map(|server| (server, until)));
-            interface.announced.truncate(ANNOUNCED);
-        }
     }
 
     /// An Ethernet interface that is not wireless.
@@ -363,8 +371,9 @@ impl Network {
             lease: None,
             leased: None,
             controller: controller_of(link),
-            announced: Vec::new(),
             wire: Wire::default(),
+            announced: rdnss::Known::default(),
+            ipv6: Ipv6::default(),
         })
     }
 
@@ -384,9 +393,12 @@ impl Network {
         });
         let Some(address) = address else { return };
         let text = format!("{address}/{}", message.header.prefix_len);
+        let ours = interface.address6_changed(message, address, &text, there);
         let addresses = &mut interface.status.addresses;
-        addresses.retain(|known| *known != text);
-        if there {
+        // It comes again with each announcement of a router: only a new one is news.
+        if !ours {
+            addresses.retain(|known| *known != text);
+        } else if !addresses.contains(&text) {
             let scope = if message.header.scope == AddressScope::Link { " (link-local)" } else { "" };
             tracing::info!("{}: address {text}{scope}", interface.status.name);
             addresses.push(text);
@@ -402,6 +414,8 @@ fn describe(method: &Method) -> String {
     };
     let v6 = match method.v6 {
         V6::Auto => "",
+        V6::Dhcp => ", DHCPv6",
+        V6::Either => ", IPv6 of a router, else DHCPv6",
         V6::Static { .. } => ", fixed IPv6 address",
         V6::LinkLocal => ", link-local IPv6 alone",
     };

@@ -1,9 +1,9 @@
-//! Name servers that IPv6 routers announce (RFC 8106): the kernel hands those options on to whoever listens, in messages of
+//! Name servers and search domains that IPv6 routers announce (RFC 8106): the kernel hands those options on to whoever listens, in messages of
 //! rtnetlink (`struct nduseroptmsg` in `include/uapi/linux/rtnetlink.h`).
 
 use std::net::Ipv6Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::socket::{AddressFamily, NetlinkAddr, SockFlag, SockProtocol, SockType, bind, socket};
@@ -11,24 +11,64 @@ use rustix::io::Errno;
 use rustix::net::{RecvFlags, recv};
 use tokio::sync::mpsc::Sender;
 
+use crate::pid1::dhcp::options::domains;
+use crate::pid1::dhcp6::address::is_usable;
+
 /// `RTNLGRP_ND_USEROPT`, as a bit.
 const GROUP: u32 = 1 << (20 - 1);
 /// `RTM_NEWNDUSEROPT`.
 const NEW_OPTION: u16 = 68;
-/// RFC 8106, section 5.1.
+/// RFC 8106, sections 5.1 and 5.2.
 const RDNSS: u8 = 25;
-/// No router needs more.
-const SERVERS: usize = 8;
+const DNSSL: u8 = 31;
+/// No router needs more; so many are known of an interface, too: anybody on the link can announce more.
+const MOST: usize = 8;
+/// A router's "for ever" is no longer than this.
+const LONGEST: Duration = Duration::from_secs(30 * 86_400);
 
 /// What a router said on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Announced {
+pub struct Announced {
     /// The interface's index.
-    pub(super) index: u32,
-    /// The name servers.
-    pub(super) servers: Vec<Ipv6Addr>,
+    pub index: u32,
+    /// Name servers, at most eight.
+    pub servers: Vec<Ipv6Addr>,
+    /// Search domains, at most eight.
+    pub domains: Vec<String>,
     /// For how long they are to be used; zero: no longer.
-    pub(super) lifetime: Duration,
+    pub lifetime: Duration,
+}
+
+/// What routers announced on an interface, each until its time is over.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Known {
+    servers: Vec<(Ipv6Addr, Instant)>,
+    domains: Vec<(String, Instant)>,
+}
+
+impl Known {
+    /// Takes it; what is announced anew has a new time, or none any more.
+    pub(super) fn take(&mut self, announced: Announced, now: Instant) {
+        fn put<T: PartialEq>(known: &mut Vec<(T, Instant)>, new: Vec<T>, now: Instant, lifetime: Duration) {
+            known.retain(|(one, until)| *until > now && !new.contains(one));
+            if !lifetime.is_zero() {
+                known.extend(new.into_iter().map(|one| (one, now + lifetime.min(LONGEST))));
+                known.truncate(MOST);
+            }
+        }
+        put(&mut self.servers, announced.servers, now, announced.lifetime);
+        put(&mut self.domains, announced.domains, now, announced.lifetime);
+    }
+
+    /// The name servers that are good at this time.
+    pub(super) fn servers(&self, now: Instant) -> impl Iterator<Item = Ipv6Addr> {
+        self.servers.iter().filter(move |(_, until)| *until > now).map(|(server, _)| *server)
+    }
+
+    /// The search domains that are good at this time.
+    pub(super) fn domains(&self, now: Instant) -> impl Iterator<Item = &str> {
+        self.domains.iter().filter(move |(_, until)| *until > now).map(|(domain, _)| domain.as_str())
+    }
 }
 
 /// Starts to listen, in a thread of its own.
@@ -66,8 +106,8 @@ fn hear(socket: &OwnedFd, to: &Sender<Announced>) {
     }
 }
 
-/// The name servers in a datagram of netlink messages.
-fn messages(mut bytes: &[u8]) -> Vec<Announced> {
+/// What a datagram of netlink messages has of them.
+pub fn messages(mut bytes: &[u8]) -> Vec<Announced> {
     let mut all = Vec::new();
     // struct nlmsghdr: length with this header, type, flags, sequence, sender.
     while let (Some(length), Some(kind)) = (native_u32(bytes, 0), native_u16(bytes, 4)) {
@@ -90,23 +130,26 @@ fn message_to_announced(message: &[u8]) -> Option<Announced> {
         let [kind, units, ..] = options else { return None };
         let (option, rest) =
             options.split_at_checked(usize::from(*units) * 8).filter(|(one, _)| !one.is_empty())?;
-        if *kind == RDNSS {
+        if matches!(*kind, RDNSS | DNSSL) {
             let seconds = u32::from_be_bytes(option.get(4..8)?.try_into().ok()?);
-            let servers =
-                option.get(8..)?.chunks_exact(16).filter_map(|bytes| <[u8; 16]>::try_from(bytes).ok());
-            let servers = servers.map(Ipv6Addr::from).filter(is_usable).take(SERVERS).collect();
-            return Some(Announced { index, servers, lifetime: Duration::from_secs(seconds.into()) });
+            let value = option.get(8..)?;
+            let mut announced = Announced {
+                index,
+                servers: Vec::new(),
+                domains: Vec::new(),
+                lifetime: Duration::from_secs(seconds.into()),
+            };
+            if *kind == RDNSS {
+                let servers = value.chunks_exact(16).filter_map(|bytes| <[u8; 16]>::try_from(bytes).ok());
+                announced.servers = servers.map(Ipv6Addr::from).filter(is_usable).take(MOST).collect();
+            } else {
+                // Zeros behind the last one fill the option up: no names.
+                announced.domains = domains(value).into_iter().take(MOST).collect();
+            }
+            return Some(announced);
         }
         options = rest;
     }
-}
-
-/// One that is link-local is of use with its interface only, which our resolver cannot say.
-fn is_usable(address: &Ipv6Addr) -> bool {
-    !address.is_unspecified()
-        && !address.is_multicast()
-        && !address.is_unicast_link_local()
-        && !address.is_loopback()
 }
 
 fn native_u32(bytes: &[u8], at: usize) -> Option<u32> {
@@ -160,6 +203,48 @@ mod tests {
         options.extend(rdnss(&["2001:db8::53"], 1));
         assert_eq!(messages(&message(&options)).len(), 1);
         assert_eq!(messages(&message(&[0; 24])), []);
+    }
+
+    #[test]
+    fn search_domains_are_taken() {
+        let mut option = vec![DNSSL, 4, 0, 0, 0, 0, 2, 88];
+        option.extend(b"\x04site\x07example\x00\x03b_d\x00\x01a\x00\x00\x00");
+        let all = messages(&message(&option));
+        assert_eq!(
+            (all[0].domains.as_slice(), all[0].servers.len()),
+            (&["site.example".into(), "a".into()][..], 0)
+        );
+        assert_eq!(all[0].lifetime.as_secs(), 600);
+    }
+
+    #[test]
+    fn what_is_announced_ends_with_its_time() {
+        let server = |n: u16| Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, n);
+        let announce = |servers: Vec<Ipv6Addr>, domain: &str, seconds| Announced {
+            index: 3,
+            servers,
+            domains: vec![domain.into()],
+            lifetime: Duration::from_secs(seconds),
+        };
+        let (mut known, start) = (Known::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        known.take(announce(vec![server(1)], "a", 60), at(0));
+        known.take(announce(vec![server(2)], "b", 30), at(0));
+        let all =
+            |known: &Known, seconds| (known.servers(at(seconds)).count(), known.domains(at(seconds)).count());
+        assert_eq!((all(&known, 29), all(&known, 30), all(&known, 60)), ((2, 2), (1, 1), (0, 0)));
+        // Said again, and said to be over.
+        known.take(announce(vec![server(2)], "b", 300), at(20));
+        known.take(announce(vec![server(1)], "a", 0), at(20));
+        assert_eq!((known.servers(at(299)).collect::<Vec<_>>(), all(&known, 320)), (vec![server(2)], (0, 0)));
+        for n in 0..100 {
+            known.take(
+                announce((0..8).map(|m| server(n * 8 + m)).collect(), &n.to_string(), u64::MAX),
+                at(40),
+            );
+        }
+        assert_eq!(all(&known, 41), (MOST, MOST));
+        assert_eq!(all(&known, 40 + 31 * 86_400), (0, 0));
     }
 
     proptest! {

@@ -27,27 +27,35 @@ impl Network {
         let leases = || self.interfaces.values().filter_map(|interface| interface.lease.as_ref());
         let leased = leases().flat_map(|lease| lease.nameservers.iter().copied().map(IpAddr::V4));
         let now = Instant::now();
-        let announced = self.interfaces.values().flat_map(|interface| interface.announced.iter());
-        let announced = announced.filter(|(_, until)| *until > now).map(|(server, _)| IpAddr::V6(*server));
+        let informed = || self.interfaces.values().filter_map(|interface| interface.ipv6.information());
+        let announced = self.interfaces.values().flat_map(|interface| interface.announced.servers(now));
+        let announced = informed().flat_map(|site| site.nameservers.iter().copied()).chain(announced);
+        let theirs = leased.chain(announced.map(IpAddr::V6)).filter(|_| !self.plan.network.own_dns_alone);
         let mut nameservers: Vec<String> = Vec::new();
-        for server in self.plan.network.nameservers.iter().copied().chain(leased).chain(announced) {
+        for server in self.plan.network.nameservers.iter().copied().chain(theirs) {
             let server = server.to_string();
             if !nameservers.contains(&server) {
                 nameservers.push(server);
             }
         }
+        let leased = leases().flat_map(|lease| &lease.ntp).map(Ipv4Addr::to_string);
+        let timeservers =
+            leased.chain(informed().flat_map(|site| site.timeservers.iter().cloned())).collect();
         let status = NetworkStatus {
             interfaces: self.interfaces.values().map(|interface| interface.status.clone()).collect(),
             online: self.interfaces.values().any(|interface| interface.status.is_online()),
             nameservers,
-            ntp: leases().flat_map(|lease| &lease.ntp).map(Ipv4Addr::to_string).collect(),
             tftp_server: leases().find_map(|lease| lease.tftp_server.clone()),
+            ntp: timeservers,
             hostname: self.hostname(),
             mdns_name: self.mdns_name(),
         };
         let mut domains: Vec<&str> = Vec::new();
-        for domain in leases().flat_map(|lease| &lease.domains) {
-            if !domains.contains(&domain.as_str()) {
+        let announced = self.interfaces.values().flat_map(|interface| interface.announced.domains(now));
+        let informed = informed().flat_map(|site| &site.domains).map(String::as_str);
+        let leased = leases().flat_map(|lease| &lease.domains).map(String::as_str);
+        for domain in leased.chain(informed).chain(announced).filter(|_| !self.plan.network.own_dns_alone) {
+            if !domains.contains(&domain) {
                 domains.push(domain);
             }
         }

@@ -36,8 +36,9 @@ fn waits_for(status: Option<NetworkStatus>) -> String {
             .into();
     }
     let each = interfaces.iter().map(|interface| {
-        let heard = interface.heard().into_iter().map(|words| format!("; {words}"));
-        format!("{}: {}{}", interface.name, interface.state, heard.collect::<String>())
+        let beside = interface.ipv6.words().into_iter().chain(interface.heard());
+        let words = [interface.state.clone()].into_iter().chain(beside);
+        format!("{}: {}", interface.name, words.collect::<Vec<_>>().join("; "))
     });
     format!("waiting for an address; {}", each.collect::<Vec<_>>().join(", "))
 }
