@@ -49,6 +49,8 @@ pub struct Recipe {
     pub authorized_keys: String,
     /// minisign public keys: file name and text.
     pub image_keys: Vec<(String, String)>,
+    /// PEM files of certificate authorities: file name and text.
+    pub ca_certificates: Vec<(String, String)>,
     /// The RSA key that signs `boot.img`.
     pub sign_key: Option<PathBuf>,
 }
@@ -100,6 +102,7 @@ pub fn make(config: ImageToml, folder: &Path) -> Result<Recipe> {
         reboot_after: config.device.reboot_after,
         authorized_keys: access::authorized_keys(&resolved(folder, &config.access.authorized_keys))?,
         image_keys: access::image_keys(&resolved(folder, &config.access.image_keys))?,
+        ca_certificates: access::ca_certificates(&resolved(folder, &config.access.ca_certificates))?,
         sign_key: config.sign.key.map(|key| folder.join(key)),
     };
     for name in recipe.device_trees.iter().chain(&recipe.overlays).chain(&recipe.firmware_files) {
@@ -247,6 +250,7 @@ mod tests {
             ("[boot]\ncmdline = \"a\\nb\"\n", "cmdline"),
             ("[kernel]\noverlays = [\"../x\"]\n", "../x"),
             ("[access]\nauthorized_keys = [\"nosuch.pub\"]\n", "/etc/nosuch.pub"),
+            ("[access]\nca_certificates = [\"nosuch.pem\"]\n", "/etc/nosuch.pem"),
         ] {
             let error = format!("{:#}", recipe(more).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -20,6 +20,7 @@ mod root;
 pub mod size;
 pub mod status;
 pub mod steps;
+pub mod transport;
 
 #[cfg(feature = "pid1")]
 pub mod pid1;

@@ -54,6 +54,8 @@ fn child(name: &'static str, work: impl FnOnce() -> anyhow::Result<()>) -> ExitC
 
 /// For another program, which has our standard output and error.
 fn fetch(arguments: &[&str]) -> ExitCode {
+    // Warnings go to the kernel's log: standard error is for the one line on why it failed.
+    kmsg::start("lifeboat-get");
     match get::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

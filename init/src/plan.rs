@@ -9,6 +9,7 @@ use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
 use crate::steps;
+use crate::transport::Transport;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -21,6 +22,8 @@ pub struct Plan {
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
     pub hostname: Option<String>,
+    /// Proxies, rate, pinned keys, time servers.
+    pub transport: Transport,
     /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
     pub reboot_after: Option<u64>,
     /// Whether the hardware watchdog is fed.
@@ -159,7 +162,7 @@ pub type Parameter = (&'static str, &'static str, &'static str);
 
 /// Our own parameters, of every file that reads some. `docs/kernel-parameters.md` lists the same (a test compares them).
 pub fn parameters() -> impl Iterator<Item = Parameter> {
-    [PARAMETERS, crate::root::PARAMETERS].into_iter().flatten().copied()
+    [PARAMETERS, crate::root::PARAMETERS, crate::transport::PARAMETERS].into_iter().flatten().copied()
 }
 
 /// Those that this file reads.
@@ -194,6 +197,7 @@ impl Plan {
             hostname: network.hostname().map(str::to_owned),
             network,
             server: None,
+            transport: Transport::default(),
             reboot_after: None,
             watchdog: true,
             console: Console::default(),
@@ -205,6 +209,10 @@ impl Plan {
             let value = word.value.as_deref().unwrap_or("");
             // Each reader takes what is its own; what is nobody's belongs to the kernel or to the OS.
             let taken = root.take(&word.name, value).and_then(|taken| match taken {
+                true => Ok(true),
+                false => plan.transport.take(&word.name, value),
+            });
+            let taken = taken.and_then(|taken| match taken {
                 true => Ok(()),
                 false => plan.take(&word.name, value),
             });

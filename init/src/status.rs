@@ -93,6 +93,9 @@ pub struct NetworkStatus {
     pub interfaces: Vec<InterfaceStatus>,
     /// The name servers in use.
     pub nameservers: Vec<String>,
+    /// The time servers that DHCP names (option 42).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ntp: Vec<String>,
     /// The host name from `ip=` or DHCP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,

@@ -6,10 +6,13 @@
 
 pub mod announce;
 pub mod boot;
+pub mod clock;
 pub mod control;
 pub mod devices;
 pub mod dhcp;
+pub mod dns;
 pub mod events;
+mod fetcher;
 pub mod file;
 pub mod get;
 pub mod handover;
@@ -21,10 +24,13 @@ pub mod machine;
 pub mod modprobe;
 pub mod mounts;
 pub mod network;
+pub mod pace;
+pub mod sntp;
 pub mod step;
 pub mod steps;
 pub mod supervisor;
 pub mod sweep;
 pub mod systemd;
+pub mod tls;
 pub mod usr;
 pub mod watchdog;

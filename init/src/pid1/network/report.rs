@@ -39,6 +39,7 @@ impl Network {
             interfaces: self.interfaces.values().map(|interface| interface.status.clone()).collect(),
             online: self.interfaces.values().any(Interface::is_online),
             nameservers,
+            ntp: Vec::new(),
             hostname: self.hostname(),
         };
         let mut domains: Vec<&str> = Vec::new();

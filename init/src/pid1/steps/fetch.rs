@@ -21,13 +21,13 @@ pub(crate) const IMAGE_PATH: &str = "/run/lifeboat/image/root.squashfs";
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let image = boot.image.clone().context("there is no manifest yet")?;
     mount_image_dir(image.size)?;
-    let client = http::client(image.mirrors.iter().chain([&image.url]))?;
+    let way = http::Way::new(&boot.plan.transport)?;
     let before = image.present(Path::new(IMAGE_PATH));
     let began = Instant::now();
     let tries = boot.fetches;
     // Should this one come to nothing, the next begins elsewhere.
     boot.fetches += 1;
-    image.fetch(&client, Path::new(IMAGE_PATH), tries, &mut Voice(&mut boot.announcer))?;
+    image.fetch(&way, Path::new(IMAGE_PATH), tries, &mut Voice(&mut boot.announcer))?;
     let seconds = began.elapsed().as_secs_f64();
     let fetched = image.size.saturating_sub(before);
     let rate = human((fetched as f64 / seconds.max(0.001)) as u64);

@@ -12,7 +12,8 @@ use crate::config::KEYS_DIR;
 use crate::manifest::{MANIFEST_LIMIT, Manifest, SIGNATURE_LIMIT};
 use crate::pid1::boot::Boot;
 use crate::pid1::image::{Hashes, Image};
-use crate::pid1::{file, http};
+use crate::pid1::tls::Dates;
+use crate::pid1::{clock, file, http};
 use crate::plan::Trust;
 
 /// The newest serial of each image's name that was seen.
@@ -23,7 +24,7 @@ const PIECE: u64 = 1 << 20;
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
     let sources: Vec<Url> = [&ram_boot.url].into_iter().chain(&ram_boot.mirrors).cloned().collect();
-    let client = http::client(&sources)?;
+    let client = http::client(&boot.plan.transport, Dates::Told)?;
     let mut failures = Vec::new();
     for (n, url) in sources.iter().enumerate() {
         match learn(&client, url, &ram_boot.trust, &boot.machine.kernel) {
@@ -55,6 +56,7 @@ fn learn(client: &Client, url: &Url, trust: &Trust, kernel: &String) -> Result<I
     let signature = String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
     let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
         .with_context(|| format!("checking {json_url}"))?;
+    clock::signed(&signature);
     refuse_older(Path::new(NEWEST_PATH), &manifest)?;
     tracing::info!(
         "image {} {} (serial {}): {}, signature good",
