@@ -63,6 +63,34 @@ pub fn image_keys(files: &[PathBuf]) -> Result<Vec<(String, String)>> {
     Ok(keys)
 }
 
+/// The certificates of authorities for HTTPS: file name and text, in order of the name.
+///
+/// # Errors
+/// If a file cannot be read or has anything but PEM certificates in it, or two have the same name.
+pub fn ca_certificates(files: &[PathBuf]) -> Result<Vec<(String, String)>> {
+    let mut all: Vec<(String, String)> = Vec::new();
+    for file in files {
+        let content = read_public(file)?;
+        let certificates = content.matches("-----BEGIN CERTIFICATE-----").count();
+        let ends = content.matches("-----END CERTIFICATE-----").count();
+        ensure!(
+            certificates > 0
+                && certificates == ends
+                && certificates == content.matches("-----BEGIN ").count(),
+            "{}: no PEM file of certificates",
+            file.display()
+        );
+        let stem = file.file_stem().unwrap_or_default().to_string_lossy();
+        let name = format!("{stem}.pem");
+        if all.iter().any(|(other, _)| *other == name) {
+            bail!("[access] ca_certificates: two files are called {name}");
+        }
+        all.push((name, content));
+    }
+    all.sort();
+    Ok(all)
+}
+
 /// Reads a file that must not hold a private key: boot.img is readable by everyone
 /// (held by `private_keys_stay_out`).
 fn read_public(file: &Path) -> Result<String> {
@@ -104,6 +132,26 @@ mod tests {
         assert_eq!(authorized_keys(&[good]).unwrap(), "command=\"x y\" ssh-ed25519 AAAA me@host\n");
         let bad = file(&folder, "b", "\nhello\n");
         assert!(authorized_keys(&[bad]).unwrap_err().to_string().ends_with("b:2: no OpenSSH public key"));
+    }
+
+    #[test]
+    fn ca_certificates_are_pem() {
+        let folder = tempfile::tempdir().unwrap();
+        let pem = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
+        let good = file(&folder, "site.crt", pem);
+        let found = ca_certificates(std::slice::from_ref(&good)).unwrap();
+        assert_eq!(found, [("site.pem".to_owned(), pem.to_owned())]);
+        assert!(ca_certificates(&[good.clone(), good]).unwrap_err().to_string().contains("two files"));
+        let cut = "-----BEGIN CERTIFICATE-----\nAAAA\n";
+        let request =
+            format!("{pem}-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----\n");
+        for (name, text) in [("der", "0\u{82}"), ("cut.pem", cut), ("request.pem", &request)] {
+            let error = ca_certificates(&[file(&folder, name, text)]).unwrap_err().to_string();
+            assert!(error.contains(name), "{error}");
+        }
+        let private = format!("{pem}-----BEGIN EC PRIVATE KEY-----\nAAAA\n");
+        let error = ca_certificates(&[file(&folder, "both.pem", &private)]).unwrap_err().to_string();
+        assert!(error.contains("private key"), "{error}");
     }
 
     #[test]

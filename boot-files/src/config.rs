@@ -150,6 +150,9 @@ pub struct Access {
     /// minisign public keys (`.pub`).
     #[serde(default)]
     pub image_keys: Vec<PathBuf>,
+    /// PEM files of certificate authorities: HTTPS servers are checked against these alone.
+    #[serde(default)]
+    pub ca_certificates: Vec<PathBuf>,
 }
 
 /// Signing of `boot.img`.

@@ -52,6 +52,8 @@ pub struct Recipe {
     pub image_keys: Vec<(String, String)>,
     /// The least serial number that is taken of each OS image's name.
     pub serials: BTreeMap<String, u64>,
+    /// PEM files of certificate authorities: file name and text.
+    pub ca_certificates: Vec<(String, String)>,
     /// The RSA key that signs `boot.img`.
     pub sign_key: Option<PathBuf>,
 }
@@ -104,6 +106,7 @@ pub fn make(config: ImageToml, folder: &Path) -> Result<Recipe> {
         authorized_keys: access::authorized_keys(&resolved(folder, &config.access.authorized_keys))?,
         image_keys: access::image_keys(&resolved(folder, &config.access.image_keys))?,
         serials: checked_serials(config.serials)?,
+        ca_certificates: access::ca_certificates(&resolved(folder, &config.access.ca_certificates))?,
         sign_key: config.sign.key.map(|key| folder.join(key)),
     };
     for name in recipe.device_trees.iter().chain(&recipe.overlays).chain(&recipe.firmware_files) {
@@ -263,6 +266,7 @@ mod tests {
             ("[boot]\ncmdline = \"a\\nb\"\n", "cmdline"),
             ("[kernel]\noverlays = [\"../x\"]\n", "../x"),
             ("[access]\nauthorized_keys = [\"nosuch.pub\"]\n", "/etc/nosuch.pub"),
+            ("[access]\nca_certificates = [\"nosuch.pem\"]\n", "/etc/nosuch.pem"),
         ] {
             let error = format!("{:#}", recipe(more).unwrap_err());
             assert!(error.contains(word), "{error}");

@@ -4,7 +4,7 @@
 use crate::recipe::Recipe;
 use crate::tree::{Entry, Node, Origin, Tree};
 use anyhow::{Context, Result};
-use init::config::{AUTHORIZED_KEYS_PATH, CONFIG_FORMAT, CONFIG_PATH, Config, KEYS_DIR};
+use init::config::{AUTHORIZED_KEYS_PATH, CA_DIR, CONFIG_FORMAT, CONFIG_PATH, Config, KEYS_DIR};
 
 /// Folders that something is mounted on, or that must be there.
 const FOLDERS: [(&str, u32); 10] = [
@@ -74,6 +74,12 @@ pub fn add(tree: &mut Tree, recipe: &Recipe, built: u64) -> Result<()> {
     tree.add_own(AUTHORIZED_KEYS_PATH, 0o600, recipe.authorized_keys.as_str())?;
     for (name, key) in &recipe.image_keys {
         tree.add_own(&format!("{KEYS_DIR}/{name}"), 0o644, key.as_str())?;
+    }
+    if !recipe.ca_certificates.is_empty() {
+        tree.add_folder(CA_DIR.trim_start_matches('/'), 0o755)?;
+    }
+    for (name, certificates) in &recipe.ca_certificates {
+        tree.add_own(&format!("{CA_DIR}/{name}"), 0o644, certificates.as_str())?;
     }
     Ok(())
 }

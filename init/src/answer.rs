@@ -1,9 +1,10 @@
 //! `init get`: how other programs of the device ask an HTTP server. The device has one HTTP client, with one TLS and one
 //! resolver, and it is in `init`: `rescue` runs that for each request.
 //!
-//! `init get [--from BYTE] [--if-range VALIDATOR] URL` writes an [`Answer`] as one line of JSON to its standard output,
+//! `init get [--from BYTE] [--if-range VALIDATOR] [--checked] URL` writes an [`Answer`] as one line of JSON to its standard output,
 //! then the answer's body. Where it fails, standard error has one line and the exit code is 1: also when the body breaks
-//! off.
+//! off. With `--checked` the caller checks what comes by its hash or signature: then a certificate whose dates do not fit this
+//! machine's clock is a warning in the kernel's log, else a failure.
 
 use serde::{Deserialize, Serialize};
 

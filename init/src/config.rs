@@ -9,6 +9,8 @@ use url::Url;
 pub const CONFIG_PATH: &str = "/etc/lifeboat.toml";
 /// The folder of minisign public keys (`*.pub`) that OS images are checked against.
 pub const KEYS_DIR: &str = "/etc/lifeboat/keys";
+/// The folder of CA certificates (`*.pem`) that HTTPS servers are checked against; where it has some, no public ones count.
+pub const CA_DIR: &str = "/etc/lifeboat/ca";
 /// The public keys that may log in.
 pub const AUTHORIZED_KEYS_PATH: &str = "/root/.ssh/authorized_keys";
 /// The squashfs that PID 1 mounts on `/usr`, as a path of the initramfs.

@@ -39,6 +39,9 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     if let Some(server) = &plan.server {
         writeln!(text, "events: to {server}")?;
     }
+    for line in plan.transport.describe() {
+        writeln!(text, "{line}")?;
+    }
     match plan.reboot_after {
         Some(0) => writeln!(text, "a failed boot: is never started anew")?,
         Some(seconds) => {

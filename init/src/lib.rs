@@ -28,6 +28,7 @@ pub mod size;
 pub mod state;
 pub mod status;
 pub mod steps;
+pub mod transport;
 pub mod zram;
 
 #[cfg(feature = "pid1")]

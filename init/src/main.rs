@@ -67,6 +67,8 @@ fn log() -> ExitCode {
 
 /// For another program, which has our standard output and error.
 fn fetch(arguments: &[&str]) -> ExitCode {
+    // Warnings go to the kernel's log: standard error is for the one line on why it failed.
+    kmsg::start("lifeboat-get");
     match get::run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

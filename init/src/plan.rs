@@ -13,6 +13,7 @@ use crate::network::Network;
 use crate::root::{self, RootWords};
 use crate::size::Size;
 use crate::state::{self, StateWords};
+use crate::transport::{self, Transport};
 use crate::{steps, zram};
 
 /// What the command line asks for.
@@ -34,6 +35,8 @@ pub struct Plan {
     pub server: Option<Url>,
     /// The host name from `systemd.hostname=` or `ip=`.
     pub hostname: Option<String>,
+    /// Proxies, rate, pinned keys, time servers.
+    pub transport: Transport,
     /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
     pub reboot_after: Option<u64>,
     /// What is kept across boots, and where.
@@ -188,6 +191,7 @@ pub fn parameters() -> impl Iterator<Item = Parameter> {
         neighbours::PARAMETERS,
         kernel_log::PARAMETERS,
         identity::PARAMETERS,
+        transport::PARAMETERS,
     ];
     lists.into_iter().flatten().copied()
 }
@@ -223,6 +227,7 @@ impl Plan {
             identity: Identity::default(),
             kernel_log: KernelLog::default(),
             server: None,
+            transport: Transport::default(),
             reboot_after: None,
             state: StateWords::default(),
             zram: None,
@@ -254,6 +259,7 @@ impl Plan {
             || self.neighbours.take(name, value)?
             || self.identity.take(name, value)?
             || self.kernel_log.take(name, value)?
+            || self.transport.take(name, value)?
             || self.state.take(name, value)?
             || host_key::take(name, value)?;
         if taken { Ok(()) } else { self.take(name, value) }

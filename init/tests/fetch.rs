@@ -10,12 +10,15 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use init::event::Progress;
-use init::pid1::http;
+use init::pid1::http::{self, Way};
 use init::pid1::image::{Hashes, Image, Listener};
+use init::transport::Transport;
 use url::Url;
 
 const CHUNK: usize = 64 << 10;
@@ -102,15 +105,19 @@ fn image(url: &Url, content: &[u8]) -> Image {
     Image { url: url.clone(), mirrors: Vec::new(), size, chunk_size, hashes: Hashes::Chunks(hashes) }
 }
 
+fn way() -> Way {
+    Way::new(&Transport::default()).unwrap()
+}
+
 /// Fetches into a file of its own; gives the result, what was told, and the file's bytes.
 fn fetch(image: &Image, path: &std::path::Path) -> (anyhow::Result<()>, Told, Vec<u8>) {
     fetch_again(image, path, 0)
 }
 
 fn fetch_again(image: &Image, path: &std::path::Path, tries: usize) -> (anyhow::Result<()>, Told, Vec<u8>) {
-    let client = http::client([&image.url]).unwrap();
+    let way = way();
     let mut told = Told::default();
-    let result = image.fetch(&client, path, tries, &mut told);
+    let result = image.fetch(&way, path, tries, &mut told);
     (result, told, std::fs::read(path).unwrap_or_default())
 }
 
@@ -209,8 +216,7 @@ fn a_server_with_another_file_is_named() {
     let server = Server::start(content.clone(), |_, _| {});
     let mut wrong = image(&server.url, &content);
     wrong.size += 10;
-    let client = http::client([&server.url]).unwrap();
-    let error = http::range(&client, &wrong.url, 0, 10, wrong.size).unwrap_err().to_string();
+    let error = http::range(&way().client, &wrong.url, 0..10, wrong.size, None).unwrap_err().to_string();
     assert!(error.contains("has the file changed"), "{error}");
 }
 
@@ -257,6 +263,150 @@ fn a_bad_chunk_is_asked_for_elsewhere_and_an_older_file_is_passed_over() {
     assert!(bytes == all);
 }
 
+/// Bytes over the wire, of all servers.
+fn wire(servers: &[&Server]) -> usize {
+    servers.iter().flat_map(|server| server.sent()).map(|(start, end)| end - start).sum()
+}
+
+/// Invariant 7: wherever a connection breaks, no byte comes twice.
+#[test]
+fn a_cut_costs_nothing_wherever_it_is() {
+    let content = content(20, 777);
+    for percent in [10, 50, 99] {
+        let cuts: [Fault; 3] = [
+            |n, body| body.truncate(if n == 0 { body.len() / 10 } else { body.len() }),
+            |n, body| body.truncate(if n == 0 { body.len() / 2 } else { body.len() }),
+            |n, body| body.truncate(if n == 0 { body.len() / 100 * 99 } else { body.len() }),
+        ];
+        let cut = cuts[[10, 50, 99].iter().position(|known| *known == percent).unwrap()];
+        let folder = tempfile::tempdir().unwrap();
+        let server = Server::start(content.clone(), cut);
+        let (result, told, bytes) = fetch(&image(&server.url, &content), &folder.path().join("image"));
+        result.unwrap();
+        assert!(bytes == content && told.troubles.len() == 1, "{percent} %: {:?}", told.troubles);
+        assert_eq!(wire(&[&server]), content.len(), "{percent} %");
+    }
+}
+
+#[test]
+fn a_mirror_and_a_wrong_chunk_cost_a_chunk() {
+    let folder = tempfile::tempdir().unwrap();
+    let content = content(20, 777);
+    // Cut at a third with a wrong byte before; the mirror has it right, but is cut once too.
+    let first = Server::start(content.clone(), |_, body| {
+        body[3 * CHUNK + 1] ^= 1;
+        body.truncate(body.len() / 3);
+    });
+    let second = Server::start(content.clone(), |n, body| {
+        if n == 0 {
+            body.truncate(body.len() / 2);
+        }
+    });
+    let image = Image { mirrors: vec![second.url.clone()], ..image(&first.url, &content) };
+    let (result, _, bytes) = fetch(&image, &folder.path().join("image"));
+    result.unwrap();
+    assert!(bytes == content);
+    let wire = wire(&[&first, &second]);
+    assert!(wire <= content.len() + 2 * CHUNK, "{wire} bytes for {}: {:?}", content.len(), second.sent());
+}
+
+/// What the test of the same name starts anew and kills.
+#[test]
+#[ignore = "a_worker_that_dies_costs_two_chunks starts it"]
+fn worker() {
+    let variable = |name: &str| std::env::var(name).unwrap();
+    let url = Url::parse(&variable("IMAGE_URL")).unwrap();
+    let content = content(64, 777);
+    let path = variable("IMAGE_PATH");
+    image(&url, &content).fetch(&way(), Path::new(&path), 0, &mut Told::default()).unwrap();
+}
+
+#[test]
+fn a_worker_that_dies_costs_two_chunks() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let content = content(64, 777);
+    // Half of it and a bit, and then nothing for as long as the worker lives.
+    let half = 32 * CHUNK + 999;
+    let (dead, died) = std::sync::mpsc::channel::<()>();
+    let died = Mutex::new(died);
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/x.squashfs", listener.local_addr().unwrap())).unwrap();
+    let all = content.clone();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut lines = BufReader::new(&stream).lines();
+        while lines.next().is_some_and(|line| line.is_ok_and(|line| !line.is_empty())) {}
+        let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n", all.len());
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(&all[..half]).unwrap();
+        died.lock().unwrap().recv().unwrap();
+    });
+    let mut worker = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "worker"])
+        .envs([("IMAGE_URL", url.as_str()), ("IMAGE_PATH", path.to_str().unwrap())])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    // Until it has stored all but what may be on its way.
+    let until = std::time::Instant::now() + Duration::from_secs(60);
+    while !std::fs::metadata(&path).is_ok_and(|data| data.len() >= (half - 2 * CHUNK) as u64) {
+        assert!(std::time::Instant::now() < until, "nothing is stored");
+        std::thread::yield_now();
+    }
+    worker.kill().unwrap();
+    worker.wait().unwrap();
+    dead.send(()).unwrap();
+    server.join().unwrap();
+
+    let again = Server::start(content.clone(), |_, _| {});
+    let (result, _, bytes) = fetch(&image(&again.url, &content), &path);
+    result.unwrap();
+    assert!(bytes == content);
+    let wire = half + wire(&[&again]);
+    assert!(wire <= content.len() + 2 * CHUNK, "{wire} bytes for {}", content.len());
+}
+
+#[test]
+fn a_file_that_changes_is_no_half_of_another() {
+    use sha2::Digest;
+    let (old, new) = (content(6, 0), content(6, 0).iter().map(|byte| !byte).collect::<Vec<u8>>());
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = Url::parse(&format!("http://{}/x.squashfs", listener.local_addr().unwrap())).unwrap();
+    let (before, after) = (old.clone(), new.clone());
+    // The first answer breaks off; then the file is another one, and If-Range gets all of it.
+    std::thread::spawn(move || {
+        for (n, stream) in listener.incoming().flatten().enumerate() {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let conditional = lines
+                .by_ref()
+                .take_while(|line| !line.is_empty())
+                .filter(|line| line.to_lowercase().starts_with("if-range:"))
+                .count()
+                > 0;
+            let (tag, body, part) =
+                if n == 0 { ("old", &before, &before[..2 * CHUNK]) } else { ("new", &after, &after[..]) };
+            assert_eq!(conditional, n > 0 && n < 4);
+            let head = format!(
+                "HTTP/1.1 200 OK\r\nETag: \"{tag}\"\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
+                body.len()
+            );
+            let _ = (&stream).write_all(&[head.as_bytes(), part].concat());
+        }
+    });
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("image");
+    let hash = sha2::Sha256::digest(&new).into();
+    let whole = Image { hashes: Hashes::Whole(hash), ..image(&url, &new) };
+    let (result, _, bytes) = fetch(&whole, &path);
+    let error = result.unwrap_err().to_string();
+    assert!(error.contains("has changed on the server") && error.contains("\"new\""), "{error}");
+    assert!(bytes.is_empty(), "half of the old file is of no use");
+    let (result, _, bytes) = fetch(&whole, &path);
+    result.unwrap();
+    assert!(bytes == new);
+}
+
 #[test]
 fn a_web_page_is_no_image() {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
@@ -269,9 +419,9 @@ fn a_web_page_is_no_image() {
             let _ = (&stream).write_all(page.as_bytes());
         }
     });
-    let client = http::client([&url]).unwrap();
+    let client = way().client;
     let small = http::small_file(&client, &url, 100).unwrap_err().to_string();
-    let range = http::range(&client, &url, 0, 6, 6).unwrap_err().to_string();
+    let range = http::range(&client, &url, 0..6, 6, None).unwrap_err().to_string();
     for error in [small, range] {
         assert!(error.contains("captive portal") && error.contains("/x.squashfs"), "{error}");
     }

@@ -10,19 +10,21 @@ use url::Url;
 
 use super::http;
 use super::steps::manifest::keys;
+use super::tls::Dates;
 use crate::config::KEYS_DIR;
 use crate::server_plan::{PLAN_LIMIT, ServerPlan};
 use crate::signed::SIGNATURE_LIMIT;
+use crate::transport::Transport;
 
 /// The plan that the server has for this Pi; `None`: it has none.
 ///
 /// # Errors
 /// When the server cannot be asked, or its plan is not one that may be followed.
-pub fn ask(server: &Url, serial: &str) -> Result<Option<ServerPlan>> {
+pub fn ask(server: &Url, serial: &str, transport: &Transport) -> Result<Option<ServerPlan>> {
     let url = server.join(&format!("/v1/boot/{serial}")).context("making the plan's URL")?;
     let signature_url =
         server.join(&format!("/v1/boot/{serial}/minisig")).context("making the plan's URL")?;
-    let client = http::client([&url])?;
+    let client = http::client(transport, Dates::Told)?;
     let Some(json) = small(&client, &url, PLAN_LIMIT)? else { return Ok(None) };
     let signature = small(&client, &signature_url, SIGNATURE_LIMIT)?;
     let signature = signature.map(String::from_utf8).transpose();

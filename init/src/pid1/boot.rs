@@ -13,7 +13,7 @@ use super::image::Image;
 use super::kept::Kept;
 use super::step::Policy::{Optional, Required};
 use super::step::Step;
-use super::{ask, mounts, steps};
+use super::{ask, mounts, pace, steps};
 use crate::cmdline::CommandLine;
 use crate::config::Config;
 use crate::plan::{DiskBoot, Goal, Hold, Plan, RamBoot};
@@ -151,7 +151,7 @@ pub const DISK_BOOT: [Step; 3] = [
     },
 ];
 
-/// A failed boot is tried again after 2, 4, 8 … seconds, at most this many.
+/// A failed boot is tried again after up to 2, 4, 8 … seconds, at most this many, and by chance as little as half.
 const LAST_WAIT_S: u64 = 60;
 
 const fn secs(seconds: u64) -> Option<Duration> {
@@ -241,7 +241,7 @@ impl Boot {
     /// After a failure: whether the boot server, whose plan this boot follows, has another one by now.
     fn has_other_plan(&mut self) -> bool {
         let (Some(followed), Some(server)) = (&self.followed, self.server()) else { return false };
-        let Ok(given) = ask::ask(server, &self.machine.serial) else { return false };
+        let Ok(given) = ask::ask(server, &self.machine.serial, &self.plan.transport) else { return false };
         if given.as_ref() == Some(followed) {
             return false;
         }
@@ -314,7 +314,7 @@ pub fn run() -> ! {
         let total = COMMON.len() + further.len();
         steps::hand_over::stay_if_failed(&mut boot, total);
         for attempt in 1.. {
-            let wait = Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S));
+            let wait = pace::spread(Duration::from_secs((1 << attempt.min(6)).min(LAST_WAIT_S)));
             go_through(&mut boot, further, total, wait);
             std::thread::sleep(wait);
             if boot.has_other_plan() {
@@ -341,7 +341,7 @@ fn go_through(boot: &mut Boot, steps: &[Step], total: usize, wait: Duration) {
     }
     for (step, number) in steps.iter().zip(COMMON.len() + 1..) {
         if let Err(error) = step.take(boot, number, total) {
-            let next = format!("{} (in {} s; SSH is up meanwhile)", step.on_failure, wait.as_secs());
+            let next = format!("{} (in {:.0} s; SSH is up meanwhile)", step.on_failure, wait.as_secs_f64());
             return boot.announcer.failed(&error, Some(wait), &next);
         }
     }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use url::Url;
 
 use super::http;
+use super::tls::Dates;
 use crate::event::Event;
 
 const QUEUE: usize = 128;
@@ -46,7 +47,7 @@ impl Sender {
 }
 
 fn post(url: &Url, events: &Receiver<Event>) {
-    let client = match http::client([url]) {
+    let client = match http::client(&http::transport(), Dates::Told) {
         Ok(client) => client,
         Err(error) => return tracing::warn!("no events will be sent: {error:#}"),
     };

@@ -5,21 +5,19 @@
 //! by `a_worker_killed_mid_fetch_resumes`.
 
 use std::fs::{File, OpenOptions};
-use std::io::Read;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
-use reqwest::blocking::Client;
 use sha2::{Digest, Sha256};
 use url::Url;
 
-use super::http::{self, RangeError};
+use super::fetcher::{Fetcher, Kept};
+use super::http::{RangeError, Way};
 use crate::event::Progress;
-use crate::size::human;
 
 /// How an image's bytes are known to be right.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +51,9 @@ pub trait Listener {
     fn trouble(&mut self, error: &anyhow::Error, wait: Duration);
 }
 
-/// Chunks between the network and the hash: enough that neither waits for the other's hiccups.
-const QUEUE: usize = 4;
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LAST_WAIT: Duration = Duration::from_secs(30);
-/// How often a server may refuse before the manifest is asked for again: a file being replaced is there soon.
-const REFUSALS: usize = 3;
+/// Chunks between the network and the hash: none, so that a worker's death costs two at most, the one that comes and the one
+/// that is hashed (counted by `a_worker_that_dies_costs_two_chunks` in tests/fetch.rs). The hash is faster than any network.
+const QUEUE: usize = 0;
 /// So many bad chunks in one round are no accident on the way: it is another file.
 const BAD_CHUNKS: usize = 8;
 
@@ -68,24 +63,24 @@ impl Image {
         crate::layers::file_name(&self.url)
     }
 
-    fn chunk_count(&self) -> u64 {
+    pub(super) fn chunk_count(&self) -> u64 {
         self.size.div_ceil(self.chunk_size)
     }
 
-    fn start(&self, chunk: u64) -> u64 {
+    pub(super) fn start(&self, chunk: u64) -> u64 {
         chunk.saturating_mul(self.chunk_size).min(self.size)
     }
 
-    fn length(&self, chunk: u64) -> usize {
+    pub(super) fn length(&self, chunk: u64) -> usize {
         (self.start(chunk + 1) - self.start(chunk)) as usize
     }
 
-    fn sources(&self) -> usize {
+    pub(super) fn sources(&self) -> usize {
         1 + self.mirrors.len()
     }
 
     /// The `n`th place to fetch from; behind the last comes the first.
-    fn source(&self, n: usize) -> &Url {
+    pub(super) fn source(&self, n: usize) -> &Url {
         (n % self.sources()).checked_sub(1).and_then(|n| self.mirrors.get(n)).unwrap_or(&self.url)
     }
 
@@ -94,16 +89,11 @@ impl Image {
     /// # Errors
     /// When the bytes are wrong twice, with the chunk's number. A server that cannot be reached is no error: it is asked
     /// again for ever.
-    pub fn fetch(
-        &self,
-        client: &Client,
-        path: &Path,
-        tries: usize,
-        listener: &mut impl Listener,
-    ) -> Result<()> {
+    pub fn fetch(&self, way: &Way, path: &Path, tries: usize, listener: &mut impl Listener) -> Result<()> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
         let (mut checker, mut missing) = self.look_at(&file)?;
+        let mut kept = Kept::new(way.rate, self.sources());
         for round in 0..2 {
             if missing.is_empty() {
                 break;
@@ -117,7 +107,9 @@ impl Image {
                 );
             }
             // What was wrong from one place may be right from another.
-            (checker, missing) = self.round(client, &file, checker, &missing, tries + round, listener)?;
+            kept.source = tries + round;
+            let fetched = self.round(way, &file, checker, &missing, &mut kept, listener);
+            (checker, missing) = fetched.inspect_err(|error| self.forget_the_changed(&file, error))?;
         }
         if let Some(chunk) = missing.first() {
             bail!(
@@ -136,6 +128,15 @@ impl Image {
             file.set_len(0).with_context(|| format!("emptying {}", path.display()))?;
         }
         finished.with_context(|| self.url.to_string())
+    }
+
+    /// Bytes of two files have no hash over all that anybody knows: none is worth keeping.
+    fn forget_the_changed(&self, file: &File, error: &anyhow::Error) {
+        let changed = matches!(error.downcast_ref(), Some(RangeError::Changed(..)));
+        if changed && matches!(self.hashes, Hashes::Whole(_)) {
+            // What stays is refused in the end, by its hash.
+            let _ = file.set_len(0);
+        }
     }
 
     /// The bytes of `path` that need not be fetched, without looking at them: an upper bound for the budget.
@@ -183,21 +184,20 @@ impl Image {
     /// Fetches these chunks once; gives those whose hash was wrong.
     fn round<'a>(
         &'a self,
-        client: &Client,
+        way: &Way,
         file: &File,
         checker: Checker<'a>,
         missing: &[u64],
-        source: usize,
+        kept: &mut Kept,
         listener: &mut impl Listener,
     ) -> Result<(Checker<'a>, Vec<u64>)> {
         let missing_bytes: u64 = missing.iter().map(|chunk| self.length(*chunk) as u64).sum();
         let good = AtomicU64::new(self.size - missing_bytes);
         let (filled, to_check) = sync_channel(QUEUE);
-        let (emptied, to_fill) = sync_channel(QUEUE + 2);
+        let (emptied, to_fill) = sync_channel(2);
         std::thread::scope(|scope| {
             let checked = scope.spawn(|| check_and_store(checker, file, to_check, &emptied, &good));
-            let meter = Meter::new(good.load(Ordering::Relaxed), self.size);
-            let mut fetcher = Fetcher { image: self, client, source, filled, to_fill, meter, good: &good };
+            let mut fetcher = Fetcher::new(self, way, kept, filled, to_fill, &good);
             let fetched = fetcher.runs(missing, listener);
             // The checker ends when its sender is gone.
             drop(fetcher);
@@ -210,9 +210,9 @@ impl Image {
 }
 
 /// A chunk on its way from the network to the file.
-struct Filled {
-    chunk: u64,
-    bytes: Vec<u8>,
+pub(super) struct Filled {
+    pub(super) chunk: u64,
+    pub(super) bytes: Vec<u8>,
 }
 
 /// The one that hashes. It sees the chunks of a round in rising order.
@@ -269,153 +269,4 @@ fn check_and_store<'a>(
         let _ = emptied.try_send(bytes);
     }
     Ok((checker, bad))
-}
-
-/// Why a request ended early.
-enum Stop {
-    /// The connection broke, or there is none: worth another try.
-    Broken(anyhow::Error),
-    /// The server has other bytes.
-    Refused(RangeError),
-    /// Nobody checks any more; its own error says why.
-    Checker,
-}
-
-/// The one that reads the network.
-struct Fetcher<'a> {
-    image: &'a Image,
-    client: &'a Client,
-    /// Which of the image's sources is asked.
-    source: usize,
-    filled: SyncSender<Filled>,
-    to_fill: Receiver<Vec<u8>>,
-    meter: Meter,
-    good: &'a AtomicU64,
-}
-
-impl Fetcher<'_> {
-    /// Fetches the chunks in runs of neighbours, one request each as long as nothing breaks.
-    fn runs(&mut self, missing: &[u64], listener: &mut impl Listener) -> Result<()> {
-        let neighbours = missing.chunk_by(|a, b| a + 1 == *b);
-        for run in neighbours {
-            if let (Some(first), Some(last)) = (run.first(), run.last()) {
-                self.run(*first, *last + 1, listener)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Fetches the chunks `first..end`. What a broken connection brought is kept, and the next request begins behind it.
-    /// Each trouble leads to the next source; after all of them there is a pause. Sources that refuse the bytes several times
-    /// over have another file: that ends the try.
-    fn run(&mut self, first: u64, end: u64, listener: &mut impl Listener) -> Result<()> {
-        let mut chunk = first;
-        let mut bytes = Vec::new();
-        let mut wait = FIRST_WAIT;
-        let (mut refusals, mut failures) = (0, 0);
-        let sources = self.image.sources();
-        while chunk < end {
-            let before = (chunk, bytes.len());
-            let error = match self.request(&mut chunk, &mut bytes, end, listener) {
-                Ok(()) => continue,
-                Err(Stop::Checker) => bail!("the checking thread ended"),
-                Err(Stop::Refused(error)) => {
-                    refusals += 1;
-                    if refusals == REFUSALS * sources {
-                        return Err(error.into());
-                    }
-                    error.into()
-                }
-                Err(Stop::Broken(error)) => error,
-            };
-            if before != (chunk, bytes.len()) {
-                (wait, refusals, failures) = (FIRST_WAIT, 0, 0);
-            }
-            self.source += 1;
-            failures += 1;
-            if failures % sources != 0 {
-                listener.trouble(&error, Duration::ZERO);
-                tracing::info!("going on with {}", self.image.source(self.source));
-                continue;
-            }
-            listener.trouble(&error, wait);
-            std::thread::sleep(wait);
-            wait = (wait * 2).min(LAST_WAIT);
-        }
-        Ok(())
-    }
-
-    /// One request for all that is left of a run.
-    fn request(
-        &mut self,
-        chunk: &mut u64,
-        bytes: &mut Vec<u8>,
-        end: u64,
-        listener: &mut impl Listener,
-    ) -> Result<(), Stop> {
-        let image = self.image;
-        let url = image.source(self.source);
-        let start = image.start(*chunk) + bytes.len() as u64;
-        let range = http::range(self.client, url, start, image.start(end), image.size);
-        let mut response = range.map_err(|error| match error {
-            RangeError::Trouble(..) => Stop::Broken(error.into()),
-            RangeError::Refused(..) => Stop::Refused(error),
-        })?;
-        while *chunk < end {
-            let length = image.length(*chunk);
-            let filled = bytes.len();
-            bytes.resize(length, 0);
-            let mut at = filled;
-            let read = read_full(&mut response, bytes, &mut at, || {
-                self.meter.tick(self.good.load(Ordering::Relaxed), listener);
-            });
-            bytes.truncate(at);
-            let place = image.start(*chunk) + at as u64;
-            let context = || format!("reading {url} at {}", human(place));
-            read.with_context(context).map_err(Stop::Broken)?;
-            let next = self.to_fill.try_recv().unwrap_or_default();
-            let full = Filled { chunk: *chunk, bytes: std::mem::replace(bytes, next) };
-            bytes.clear();
-            self.filled.send(full).map_err(|_| Stop::Checker)?;
-            *chunk += 1;
-        }
-        Ok(())
-    }
-}
-
-/// Fills `buffer` from `at` on; `at` says how far it came also when it fails.
-fn read_full(from: &mut impl Read, buffer: &mut [u8], at: &mut usize, mut tick: impl FnMut()) -> Result<()> {
-    while let Some(rest) = buffer.get_mut(*at..).filter(|rest| !rest.is_empty()) {
-        match from.read(rest) {
-            Ok(0) => bail!("the connection ended early"),
-            Ok(count) => *at += count,
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-        tick();
-    }
-    Ok(())
-}
-
-/// Tells the listener how far it is, at most once a second, with the rate of the last seconds.
-struct Meter {
-    total: u64,
-    since: Instant,
-    bytes: u64,
-}
-
-impl Meter {
-    fn new(bytes: u64, total: u64) -> Self {
-        Meter { total, since: Instant::now(), bytes }
-    }
-
-    fn tick(&mut self, bytes: u64, listener: &mut impl Listener) {
-        let elapsed = self.since.elapsed();
-        if elapsed < Duration::from_secs(1) {
-            return;
-        }
-        let rate = (bytes.saturating_sub(self.bytes) as f64 / elapsed.as_secs_f64()) as u64;
-        *self = Meter::new(bytes, self.total);
-        listener.progress(Progress { bytes, total: self.total, rate });
-    }
 }

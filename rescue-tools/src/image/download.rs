@@ -22,6 +22,8 @@ pub struct Download {
     /// What fetches: [`init::answer`].
     init: PathBuf,
     url: Url,
+    /// Whether somebody checks what comes: [`Ask::checked`].
+    checked: bool,
     response: Option<Response>,
     /// The place of the next byte.
     at: u64,
@@ -72,10 +74,25 @@ impl Download {
     ///
     /// # Errors
     /// When the server has no such file, or is not reached in `retries` tries more.
-    pub fn open(init: PathBuf, url: Url, retries: u32, progress: Arc<Progress>) -> Result<Self> {
+    pub fn open(
+        init: PathBuf,
+        url: Url,
+        checked: bool,
+        retries: u32,
+        progress: Arc<Progress>,
+    ) -> Result<Self> {
         let retries = Retries::new(retries);
-        let mut download =
-            Download { init, url, response: None, at: 0, size: None, validator: None, retries, progress };
+        let mut download = Download {
+            init,
+            url,
+            checked,
+            response: None,
+            at: 0,
+            size: None,
+            validator: None,
+            retries,
+            progress,
+        };
         download.connect()?;
         Ok(download)
     }
@@ -101,7 +118,7 @@ impl Download {
     }
 
     fn begin(&mut self) -> Result<Response, Stop> {
-        let response = self.ask(Ask::default())?;
+        let response = self.ask(None, None)?;
         let answer = &response.answer;
         if answer.status != 200 {
             return Err(self.status(answer.status));
@@ -117,7 +134,7 @@ impl Download {
     }
 
     fn resume(&mut self) -> Result<Response, Stop> {
-        let response = self.ask(Ask { from: Some(self.at), if_range: self.validator.as_deref() })?;
+        let response = self.ask(Some(self.at), self.validator.as_deref())?;
         match response.answer.status {
             206 => {}
             // 416: range not satisfiable.
@@ -142,7 +159,8 @@ impl Download {
         Ok(response)
     }
 
-    fn ask(&self, ask: Ask<'_>) -> Result<Response, Stop> {
+    fn ask(&self, from: Option<u64>, if_range: Option<&str>) -> Result<Response, Stop> {
+        let ask = Ask { from, if_range, checked: self.checked };
         http::get(&self.init, &self.url, ask).map_err(Stop::Broken)
     }
 

@@ -28,6 +28,8 @@ pub struct Ask<'a> {
     pub from: Option<u64>,
     /// `If-Range`.
     pub if_range: Option<&'a str>,
+    /// Whether what comes is checked by its hash or signature: see [`init::answer`].
+    pub checked: bool,
 }
 
 /// Asks for `url` by the program `init`.
@@ -42,6 +44,9 @@ pub fn get(init: &Path, url: &Url, ask: Ask<'_>) -> Result<Response> {
     }
     if let Some(validator) = ask.if_range {
         command.args(["--if-range", validator]);
+    }
+    if ask.checked {
+        command.arg("--checked");
     }
     command.arg(url.as_str()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     // The end of the session is not its end: see `hangup`.
@@ -61,12 +66,12 @@ pub fn get(init: &Path, url: &Url, ask: Ask<'_>) -> Result<Response> {
     Ok(response)
 }
 
-/// A small file, whole.
+/// A small file, whole, that is a signature or has one.
 ///
 /// # Errors
 /// Any status but 200, or more than `limit` bytes.
 pub fn small_file(init: &Path, url: &Url, limit: usize) -> Result<Vec<u8>> {
-    let response = get(init, url, Ask::default())?;
+    let response = get(init, url, Ask { checked: true, ..Ask::default() })?;
     ensure!(response.answer.status == 200, "{url}: the server says {}", response.answer.status);
     let mut bytes = Vec::new();
     response.take(limit as u64 + 1).read_to_end(&mut bytes).with_context(|| format!("reading {url}"))?;

@@ -69,12 +69,18 @@ impl Read for Source {
 }
 
 impl Source {
-    /// Opens it; `init` fetches. A download tells `progress` of its troubles, and how much came again after a break.
+    /// Opens it; `init` fetches; `checked`: its bytes are held against a hash or signature. A download tells `progress` of its troubles, and how much came again after a break.
     ///
     /// # Errors
     /// When it is not there.
-    pub fn open(place: &Place, init: &Path, retries: u32, progress: &Arc<Progress>) -> Result<Self> {
-        let (bytes, size) = open(place, init, retries, progress)?;
+    pub fn open(
+        place: &Place,
+        init: &Path,
+        checked: bool,
+        retries: u32,
+        progress: &Arc<Progress>,
+    ) -> Result<Self> {
+        let (bytes, size) = open(place, init, checked, retries, progress)?;
         progress.begin("read", size);
         Ok(Source { bytes, size, progress: progress.clone() })
     }
@@ -82,11 +88,11 @@ impl Source {
 
 type Open = (Box<dyn Read + Send>, Option<u64>);
 
-fn open(place: &Place, init: &Path, retries: u32, progress: &Arc<Progress>) -> Result<Open> {
+fn open(place: &Place, init: &Path, checked: bool, retries: u32, progress: &Arc<Progress>) -> Result<Open> {
     {
         match place {
             Place::Url(url) => {
-                let download = Download::open(init.into(), url.clone(), retries, progress.clone())?;
+                let download = Download::open(init.into(), url.clone(), checked, retries, progress.clone())?;
                 let size = download.size();
                 Ok((Box::new(download), size))
             }

@@ -70,7 +70,8 @@ pub struct Image {
 /// When there is no proof to hold it against, no source, or it is no image.
 pub fn open(order: &Order, progress: &Arc<Progress>) -> Result<Image> {
     let proof = order.wanted.get(&order.source, &order.keys, &order.init)?;
-    let source = Source::open(&order.source, &order.init, order.retries, progress)?;
+    let checked = !matches!(order.wanted, Wanted::Unchecked);
+    let source = Source::open(&order.source, &order.init, checked, order.retries, progress)?;
     let source_size = source.size;
     let verifier = Verifier::new(Ahead::new(source)?, proof)?;
     let mut ahead = Ahead::new(verifier)?;

@@ -18,7 +18,7 @@ use crate::size::human;
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let images = boot.images()?;
     mount_image_dir(&images)?;
-    let client = http::client(images.iter().flat_map(|image| image.mirrors.iter().chain([&image.url])))?;
+    let way = http::Way::new(&boot.plan.transport)?;
     let tries = boot.fetches;
     // Should this one come to nothing, the next begins elsewhere.
     boot.fetches += 1;
@@ -26,16 +26,16 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let mut before = 0;
     for (n, image) in images.iter().enumerate() {
         let mut voice = Voice { announcer: &mut boot.announcer, before, total };
-        fetch(image, &client, &stack::image_path(n), tries, &mut voice)?;
+        fetch(image, &way, &stack::image_path(n), tries, &mut voice)?;
         before += image.size;
     }
     Ok(())
 }
 
-fn fetch(image: &Image, client: &Client, path: &Path, tries: usize, voice: &mut Voice<'_>) -> Result<()> {
+fn fetch(image: &Image, way: &Way, path: &Path, tries: usize, voice: &mut Voice<'_>) -> Result<()> {
     let present = image.present(path);
     let began = Instant::now();
-    image.fetch(client, path, tries, voice)?;
+    image.fetch(way, path, tries, voice)?;
     let seconds = began.elapsed().as_secs_f64();
     let fetched = image.size.saturating_sub(present);
     let rate = human((fetched as f64 / seconds.max(0.001)) as u64);

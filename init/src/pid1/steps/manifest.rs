@@ -10,9 +10,10 @@ use url::Url;
 use crate::config::KEYS_DIR;
 use crate::manifest::{MANIFEST_LIMIT, Manifest};
 use crate::pid1::boot::Boot;
-use crate::pid1::http;
 use crate::pid1::image::{Hashes, Image};
 use crate::pid1::rollback::Known;
+use crate::pid1::tls::Dates;
+use crate::pid1::{clock, http};
 use crate::plan::Trust;
 use crate::signed::SIGNATURE_LIMIT;
 
@@ -24,8 +25,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let root = (&ram_boot.url, &ram_boot.mirrors, &ram_boot.trust);
     let layers = ram_boot.layers.iter().map(|layer| (&layer.url, &layer.mirrors, &Trust::Signed));
     let places: Vec<_> = [root].into_iter().chain(layers).collect();
-    let urls = places.iter().flat_map(|(url, mirrors, _)| [*url].into_iter().chain(*mirrors));
-    let client = http::client(urls)?;
+    let client = http::client(&boot.plan.transport, Dates::Told)?;
     let booted = boot.kept.as_ref().map(|kept| kept.serials.clone()).unwrap_or_default();
     let known = Known { floor: boot.config.serials.clone(), booted };
     let mut images = Vec::new();
@@ -82,6 +82,7 @@ fn learn(
     let signature = String::from_utf8(signature).with_context(|| format!("{signature_url} is no text"))?;
     let manifest = Manifest::verify(&json, &signature, &keys(Path::new(KEYS_DIR))?)
         .with_context(|| format!("checking {json_url}"))?;
+    clock::signed(&signature);
     known.refuse_older(&manifest)?;
     tracing::info!(
         "image {} {} (serial {}): {}, signature good",

@@ -7,14 +7,46 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::pid1::boot::Boot;
-use crate::pid1::file;
+use crate::pid1::{clock, file, pace};
+use crate::plan::Goal;
 use crate::status::{NETWORK_STATUS_PATH, NetworkStatus, RUN_DIR};
 
 /// How often it says what it waits for: at first soon, later so that days of waiting do not fill the kernel's log.
 const SAY_FIRST: Duration = Duration::from_secs(5);
 const SAY_LAST: Duration = Duration::from_secs(80);
+/// The mark of a wait by chance that is over.
+const WAITED_PATH: &str = "/run/lifeboat/waited";
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
+    // The drivers are loaded; a clock that is wrong holds nothing up.
+    if let Err(error) = clock::drivers_are_there() {
+        tracing::warn!("{error:#}");
+    }
+    clock::start(boot.plan.transport.clone());
+    wait_for_an_address(boot)?;
+    wait_by_chance(boot, Path::new(WAITED_PATH));
+    Ok(())
+}
+
+/// `lifeboat.jitter=`: machines that power up together do not ask together. A worker that starts anew does not wait again.
+fn wait_by_chance(boot: &mut Boot, waited: &Path) {
+    let Some(most) =
+        boot.plan.transport.jitter.filter(|_| !waited.exists() && boot.plan.goal != Goal::Rescue)
+    else {
+        return;
+    };
+    let wait = pace::up_to(most);
+    boot.announcer.waiting(&format!(
+        "waiting {} s before the first request, of at most {} s (lifeboat.jitter=)",
+        wait.as_secs(),
+        most.as_secs()
+    ));
+    std::thread::sleep(wait);
+    // Without this mark it waits once more, which is no harm.
+    let _ = file::replace(waited, b"");
+}
+
+fn wait_for_an_address(boot: &mut Boot) -> Result<()> {
     let mut say_after = SAY_FIRST;
     loop {
         let status = || file::read_json::<NetworkStatus>(Path::new(NETWORK_STATUS_PATH));

@@ -44,7 +44,9 @@ fn wait_for_plan(boot: &mut Boot, server: &Url) {
     loop {
         // Who is at work here is not disturbed by a boot that begins.
         if !is_waited_for() {
-            let next = match ask::ask(server, &boot.machine.serial).and_then(|plan| boot.follow(plan)) {
+            let next = match ask::ask(server, &boot.machine.serial, &boot.plan.transport)
+                .and_then(|plan| boot.follow(plan))
+            {
                 Ok(true) => return,
                 Ok(false) => {
                     wait = LAST_WAIT_S;
