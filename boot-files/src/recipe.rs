@@ -265,6 +265,8 @@ mod tests {
             ("[boot]\ncompression_level = 23\n", "23"),
             ("[boot]\ncmdline = \"a\\nb\"\n", "cmdline"),
             ("[kernel]\noverlays = [\"../x\"]\n", "../x"),
+            ("[serials]\n\"../x\" = 1\n", "../x"),
+            ("[serials]\nx = -1\n", "invalid value"),
             ("[access]\nauthorized_keys = [\"nosuch.pub\"]\n", "/etc/nosuch.pub"),
             ("[access]\nca_certificates = [\"nosuch.pem\"]\n", "/etc/nosuch.pem"),
         ] {

@@ -71,7 +71,7 @@ fn an_overlay_that_is_missing_or_tampered_with_is_waited_for_and_wins() {
     assert!(console.contains("lowerdir=/run/lifeboat/layers/1:/run/lifeboat/lower,"), "{console}");
     assert!(console.contains("SITE-OS noise gone"), "a file of the OS is taken away: {console}");
     // Not a byte of the OS was fetched again.
-    assert_eq!(console.matches("tiny.squashfs: fetched 24").count(), 1, "{console}");
+    assert!(console.contains("tiny.squashfs: fetched 0 B in"), "{console}");
 }
 
 #[test]

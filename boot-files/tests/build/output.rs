@@ -104,7 +104,7 @@ fn the_manifest_names_every_file() {
 #[test]
 fn the_firmware_s_files_are_as_configured() {
     let site = Site::new();
-    site.configure("[boot]\ncmdline = \"quiet x=1\"\nconfig_txt = [\"gpu_mem=32\"]\n");
+    site.configure("[boot]\ncmdline = \"quiet x=1\"\nconfig_txt = [\"gpu_mem=32\"]\n[serials]\ndebian-13 = 7\n");
     site.built(&[]);
     let cat = |path: &str| {
         text(run(&site.path("out"), "mtools", "mtype", &["-i", "boot.img", &format!("::{path}")]))
@@ -124,6 +124,7 @@ fn the_firmware_s_files_are_as_configured() {
         .unwrap();
     let config: init::config::Config = toml::from_str(&text(toml.stdout)).unwrap();
     assert_eq!((config.name.as_str(), config.built, config.reboot_after), ("test", DATE, 1800));
+    assert_eq!(config.serials, [("debian-13".to_owned(), 7)].into());
 }
 
 fn same(one: &Path, other: &Path) {

@@ -16,9 +16,11 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         }
         return Ok(());
     };
-    // Until it is known better.
-    boot.announcer.set_reboots(format!("not counted: {file} cannot be read"));
-    let kept = Kept::read(&file)?;
+    let kept = Kept::read(&file);
+    if kept.is_err() && reboots {
+        boot.announcer.set_reboots(format!("not counted: {file} cannot be read"));
+    }
+    let kept = kept?;
     boot.kept = Some(kept.clone());
     let is_asked_for = boot.plan.goal == Goal::Rescue && boot.plan.problems.is_empty();
     if is_asked_for || kept.visited {
