@@ -4,7 +4,6 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use reqwest::blocking::Client;
 use sys_mount::MountFlags;
 
 use crate::event::Progress;
@@ -12,13 +11,14 @@ use crate::pid1::announce::Announcer;
 use crate::pid1::boot::Boot;
 use crate::pid1::image::{Image, Listener};
 use crate::pid1::stack::{self, IMAGE_DIR};
-use crate::pid1::{http, mounts};
+use crate::pid1::http::Way;
+use crate::pid1::mounts;
 use crate::size::human;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let images = boot.images()?;
     mount_image_dir(&images)?;
-    let way = http::Way::new(&boot.plan.transport)?;
+    let way = Way::new(&boot.plan.transport)?;
     let tries = boot.fetches;
     // Should this one come to nothing, the next begins elsewhere.
     boot.fetches += 1;
