@@ -9,6 +9,7 @@ use crate::links;
 use crate::network::{V4, V6};
 use crate::plan::{Console, Goal, Hold, Plan};
 use crate::steps;
+use crate::watchdog::Policy;
 
 /// The explanation, and whether every word was understood.
 pub fn explain(command_line: &str) -> (String, bool) {
@@ -34,6 +35,11 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
             writeln!(text, "a failed boot: starts anew after {seconds} s with neither progress nor a login")?;
         }
         None => {}
+    }
+    match plan.watchdog {
+        Policy::On => {}
+        Policy::Off => writeln!(text, "watchdog: is not opened")?,
+        Policy::Keep => writeln!(text, "watchdog: stays armed for the OS, whatever its configuration says")?,
     }
     match plan.console {
         Console::Key => {}

@@ -21,5 +21,6 @@ pub mod size;
 pub mod status;
 pub mod steps;
 
+pub mod watchdog;
 #[cfg(feature = "pid1")]
 pub mod pid1;

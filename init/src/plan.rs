@@ -9,6 +9,7 @@ use crate::network::Network;
 use crate::root::RootWords;
 use crate::size::Size;
 use crate::steps;
+use crate::watchdog;
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -23,8 +24,8 @@ pub struct Plan {
     pub hostname: Option<String>,
     /// Seconds until a failed boot starts anew; `None`: the image's own setting counts.
     pub reboot_after: Option<u64>,
-    /// Whether the hardware watchdog is fed.
-    pub watchdog: bool,
+    /// What is done with the hardware watchdog.
+    pub watchdog: watchdog::Policy,
     /// Who gets a shell on the console.
     pub console: Console,
     /// Steps that are made to fail, and how often: a test's tool (`lifeboat.fail=fetch:2`).
@@ -170,7 +171,11 @@ const PARAMETERS: &[Parameter] = &[
         "SECONDS",
         "start anew after so long with neither progress nor a login; 0: never",
     ),
-    ("lifeboat.watchdog", "on|off", "feed the hardware watchdog (default on)"),
+    (
+        "lifeboat.watchdog",
+        "on|off|keep",
+        "feed the hardware watchdog (default on); keep: and leave it to the OS",
+    ),
     (
         "lifeboat.console",
         "key|open|off",
@@ -195,7 +200,7 @@ impl Plan {
             network,
             server: None,
             reboot_after: None,
-            watchdog: true,
+            watchdog: watchdog::Policy::default(),
             console: Console::default(),
             fail: Vec::new(),
             problems,
@@ -226,13 +231,7 @@ impl Plan {
             "lifeboat.reboot_after" => {
                 self.reboot_after = Some(value.parse().map_err(|_| "a whole number of seconds is needed")?);
             }
-            "lifeboat.watchdog" => {
-                self.watchdog = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err("it is on or off".into()),
-                }
-            }
+            "lifeboat.watchdog" => self.watchdog = watchdog::Policy::parse(value)?,
             "lifeboat.console" => {
                 self.console = match value {
                     "key" => Console::Key,
@@ -288,7 +287,7 @@ mod tests {
         let plan = plan("console=ttyAMA0 quiet");
         assert_eq!(plan.goal, Goal::Rescue);
         assert_eq!(plan.problems, []);
-        assert!(plan.watchdog);
+        assert_eq!(plan.watchdog, watchdog::Policy::On);
     }
 
     #[test]

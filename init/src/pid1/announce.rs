@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::control::{self, Message};
 use super::events::Sender;
 use super::file;
+use super::pulse::Pulse;
 use crate::event::{EVENT_FORMAT, Event, Progress, State};
 use crate::size::human;
 use crate::status::{
@@ -30,6 +31,8 @@ pub struct Announcer {
     began: Instant,
 }
 
+    /// What is announced is a sign of life.
+    pub pulse: Pulse,
 impl Announcer {
     /// Nothing is said yet.
     pub fn new() -> Self {
@@ -56,6 +59,7 @@ impl Announcer {
         }
     }
 
+            pulse: Pulse::new(),
     /// What the boot is to become, on which machine, and whom to tell.
     pub fn set_goal(&mut self, goal: String, machine: Machine, events: Sender) {
         (self.status.goal, self.machine, self.events) = (goal, machine, events);
@@ -75,6 +79,7 @@ impl Announcer {
         if self.status.state == State::Waiting && self.status.next == what {
             return;
         }
+        self.pulse.renew();
         tracing::info!("{}: {what}", self.place());
         self.status.next = what.into();
         self.publish(State::Waiting, None, None);
@@ -127,6 +132,7 @@ impl Announcer {
         self.status.state = state;
         self.status.uptime_ms = uptime_ms();
         // Before the file systems are there, nobody could read it either.
+        self.pulse.renew();
         let _ = file::replace_json(Path::new(BOOT_STATUS_PATH), &self.status);
         self.report();
         self.sequence += 1;

@@ -168,11 +168,10 @@ impl Boot {
         // The kernel drops all but ten lines in five seconds otherwise (Documentation/admin-guide/sysctl/kernel.rst). It
         // takes the word only with its newline.
         let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
-        let line = std::fs::read_to_string("/proc/cmdline").unwrap_or_default();
         let config = steps::plan::read_config();
         Boot {
             machine: Machine::default(),
-            plan: Plan::parse(&CommandLine::parse(&line)),
+            plan: Plan::parse(&CommandLine::running()),
             config,
             announcer: Announcer::new(),
             image: None,
@@ -216,6 +215,11 @@ impl Boot {
 /// Runs the boot. It ends only by PID 1's hand: at a hand-over or the machine's end.
 pub fn run() -> ! {
     let mut boot = Boot::new();
+    if let Err(error) = boot.announcer.pulse.start() {
+        // PID 1 would miss it, and have the machine reset: better to begin anew at once.
+        tracing::error!("{error:#}");
+        std::process::exit(1);
+    }
     let further: &[Step] = match boot.plan.goal {
         Goal::Rescue => &[],
         Goal::RamBoot(_) => &RAM_BOOT,

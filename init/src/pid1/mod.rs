@@ -24,6 +24,7 @@ pub mod network;
 pub mod step;
 pub mod steps;
 pub mod supervisor;
+pub mod pulse;
 pub mod sweep;
 pub mod systemd;
 pub mod usr;

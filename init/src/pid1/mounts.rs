@@ -104,7 +104,7 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: MountFlags, data: &
 }
 
 /// Takes every file system that is on a disk out of use, the innermost first, but those below `kept`.
-pub fn unmount_disks(kept: &[&str]) {
+pub fn unmount_disks(kept: &[String]) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let targets = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');

@@ -26,6 +26,7 @@ pub(crate) fn stay(boot: &mut Boot, total: usize) -> ! {
     if let Some(fingerprint) = fingerprint {
         tracing::info!("SSH host key {}", fingerprint.trim());
     }
+    boot.announcer.pulse.rest();
     park()
 }
 
