@@ -5,6 +5,7 @@
 //! with the device. The feature `pid1` adds the machinery, which nothing but the `init` binary uses.
 
 pub mod answer;
+pub mod cgroups;
 pub mod cmdline;
 pub mod config;
 pub mod control;
@@ -20,7 +21,7 @@ mod root;
 pub mod size;
 pub mod status;
 pub mod steps;
-
 pub mod watchdog;
+
 #[cfg(feature = "pid1")]
 pub mod pid1;

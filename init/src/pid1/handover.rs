@@ -22,7 +22,7 @@ use rustix::system::{RebootCommand, reboot};
 use super::control::Destination;
 use super::supervisor::End;
 use super::watchdog::Watchdog;
-use super::{mounts, systemd, usr};
+use super::{cgroups, mounts, systemd, usr};
 use crate::status::{HAND_OVER_FAILED_PATH, REBOOT_ARGUMENT_PATH};
 
 /// How long children have to end by themselves. SSH sessions are told why.
@@ -35,6 +35,7 @@ const KEPT: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 pub fn hand_over(destination: &Destination, began_us: i64, watchdog: &mut Watchdog) -> anyhow::Error {
     tracing::info!("hand-over: switching root to {}, exec {}", destination.root, destination.init);
     stop_children();
+    cgroups::remove();
     // A disk that somebody mounted would stay so, out of the OS' sight.
     let kept = ["/run/", usr::USR, &destination.root].map(str::to_owned);
     while_fed(watchdog, move || mounts::unmount_disks(&kept));

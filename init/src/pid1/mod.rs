@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod boot;
+pub mod cgroups;
 pub mod control;
 pub mod devices;
 pub mod dhcp;
