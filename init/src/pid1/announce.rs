@@ -25,6 +25,8 @@ pub struct Announcer {
     status: BootStatus,
     machine: Machine,
     boot_id: String,
+    /// Told with every event.
+    pub last_crash: Option<String>,
     sequence: u64,
     events: Sender,
     report: Option<File>,
@@ -52,6 +54,7 @@ impl Announcer {
             status,
             machine: Machine::default(),
             boot_id: boot_id.trim().into(),
+            last_crash: None,
             sequence: 0,
             events: Sender::none(),
             report: None,
@@ -152,6 +155,7 @@ impl Announcer {
             host_key: std::fs::read_to_string(HOST_KEY_FINGERPRINT_PATH).ok().map(|text| text.trim().into()),
             model: Some(self.machine.model.clone()).filter(|model| !model.is_empty()),
             bootloader: self.machine.bootloader.clone(),
+            last_crash: self.last_crash.clone(),
         });
     }
 

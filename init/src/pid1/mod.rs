@@ -10,6 +10,7 @@ pub mod cgroups;
 pub mod control;
 pub mod devices;
 pub mod dhcp;
+pub mod event_queue;
 pub mod events;
 pub mod file;
 pub mod get;
