@@ -31,10 +31,10 @@ pub struct Announcer {
     events: Sender,
     report: Option<File>,
     began: Instant,
-}
-
     /// What is announced is a sign of life.
     pub pulse: Pulse,
+}
+
 impl Announcer {
     /// Nothing is said yet.
     pub fn new() -> Self {
@@ -59,10 +59,10 @@ impl Announcer {
             events: Sender::none(),
             report: None,
             began: Instant::now(),
+            pulse: Pulse::new(),
         }
     }
 
-            pulse: Pulse::new(),
     /// What the boot is to become, on which machine, and whom to tell.
     pub fn set_goal(&mut self, goal: String, machine: Machine, events: Sender) {
         (self.status.goal, self.machine, self.events) = (goal, machine, events);
@@ -79,10 +79,10 @@ impl Announcer {
 
     /// It waits for something outside.
     pub fn waiting(&mut self, what: &str) {
+        self.pulse.renew();
         if self.status.state == State::Waiting && self.status.next == what {
             return;
         }
-        self.pulse.renew();
         tracing::info!("{}: {what}", self.place());
         self.status.next = what.into();
         self.publish(State::Waiting, None, None);
@@ -132,10 +132,10 @@ impl Announcer {
     }
 
     fn publish(&mut self, state: State, error: Option<String>, retry_in: Option<Duration>) {
+        self.pulse.renew();
         self.status.state = state;
         self.status.uptime_ms = uptime_ms();
         // Before the file systems are there, nobody could read it either.
-        self.pulse.renew();
         let _ = file::replace_json(Path::new(BOOT_STATUS_PATH), &self.status);
         self.report();
         self.sequence += 1;

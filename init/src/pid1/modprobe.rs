@@ -2,12 +2,15 @@
 //! first, `modules.softdep` what it would like before and after (modules.dep(5), modprobe.d(5)).
 
 use std::collections::{HashMap, HashSet};
+use std::ffi::CString;
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use nix::kmod::{ModuleInitFlags, finit_module, init_module};
+
+use crate::cmdline::CommandLine;
 
 /// The running kernel's modules.
 pub struct Modules {
@@ -19,6 +22,8 @@ pub struct Modules {
     /// What to load before and after a module.
     soft: HashMap<String, Soft>,
     builtin: HashSet<String>,
+    /// By module: its parameters from the kernel command line, as kmod takes them (`ramoops.mem_size=1`).
+    options: HashMap<String, String>,
     loaded: HashSet<String>,
 }
 
@@ -49,6 +54,7 @@ impl Modules {
             aliases: by_bus(optional("modules.alias").lines().filter_map(alias_line)),
             soft: optional("modules.softdep").lines().filter_map(soft_line).collect(),
             builtin: optional("modules.builtin").lines().map(name_of).collect(),
+            options: options(&CommandLine::running()),
             loaded: HashSet::new(),
         })
     }
@@ -67,6 +73,11 @@ impl Modules {
             }
         }
         count
+    }
+
+    /// Whether the command line has parameters for a module.
+    pub fn has_options(&self, name: &str) -> bool {
+        self.options.contains_key(name)
     }
 
     /// Loads a module and what it needs. `Ok(false)`: it was there before.
@@ -93,7 +104,9 @@ impl Modules {
         for file in files.iter().rev() {
             let soft = self.soft.get(&name_of(file)).cloned().unwrap_or_default();
             self.load_wanted(&soft.before);
-            insert(&self.folder.join(file)).with_context(|| format!("loading {file} (for {name})"))?;
+            let options = self.options.get(&name_of(file)).map_or("", String::as_str);
+            insert(&self.folder.join(file), options)
+                .with_context(|| format!("loading {file} (for {name})"))?;
             self.load_wanted(&soft.after);
         }
         Ok(())
@@ -110,15 +123,16 @@ impl Modules {
 }
 
 /// Hands one file to the kernel; one that is there already is fine.
-fn insert(path: &Path) -> Result<()> {
+fn insert(path: &Path, options: &str) -> Result<()> {
+    let options = CString::new(options).context("a NUL in a parameter")?;
     let file = File::open(path).context("opening it")?;
     let kind = path.extension().and_then(|extension| extension.to_str()).unwrap_or("");
     let done = match kind {
-        "ko" => finit_module(&file, c"", ModuleInitFlags::empty()),
+        "ko" => finit_module(&file, &options, ModuleInitFlags::empty()),
         // The kernel unpacks the format it was built for; ours is the way for every other.
-        _ => finit_module(&file, c"", COMPRESSED_FILE).or_else(|error| match error {
+        _ => finit_module(&file, &options, COMPRESSED_FILE).or_else(|error| match error {
             nix::errno::Errno::EEXIST => Err(error),
-            _ => init_module(&unpack(&file, kind)?, c""),
+            _ => init_module(&unpack(&file, kind)?, &options),
         }),
     };
     match done {
@@ -148,6 +162,23 @@ fn unpack(mut file: &File, kind: &str) -> Result<Vec<u8>, nix::errno::Errno> {
 fn name_of(path: &str) -> String {
     let file = path.rsplit('/').next().unwrap_or(path);
     file.split(".ko").next().unwrap_or(file).replace('-', "_")
+}
+
+/// The words `MODULE.PARAMETER=VALUE` of a command line, by their modules. Those of other programs name no module.
+fn options(line: &CommandLine) -> HashMap<String, String> {
+    let mut options: HashMap<String, String> = HashMap::new();
+    for word in &line.words {
+        let Some((module, parameter)) = word.name.split_once('.') else { continue };
+        let of_module = options.entry(module.replace('-', "_")).or_default();
+        let value =
+            word.value.as_ref().map_or(String::new(), |value| match value.contains(char::is_whitespace) {
+                true => format!("=\"{value}\""),
+                false => format!("={value}"),
+            });
+        let gap = if of_module.is_empty() { "" } else { " " };
+        *of_module += &format!("{gap}{parameter}{value}");
+    }
+    options
 }
 
 fn dependency_line(line: &str) -> Option<(String, Vec<String>)> {
@@ -280,6 +311,14 @@ mod tests {
         assert!(!modules.load("lo-op").unwrap());
         let error = format!("{:#}", modules.load("nothing").unwrap_err());
         assert!(error.contains("no module nothing"), "{error}");
+    }
+
+    #[test]
+    fn parameters_of_modules_come_from_the_command_line() {
+        let line = "quiet ramoops.mem_address=0x1 bcm2835-wdt.nowayout ramoops.mem_size=2 x.y=\"a b\"";
+        let options = options(&CommandLine::parse(line));
+        assert_eq!(options["ramoops"], "mem_address=0x1 mem_size=2");
+        assert_eq!((options["bcm2835_wdt"].as_str(), options["x"].as_str()), ("nowayout", "y=\"a b\""));
     }
 
     #[test]

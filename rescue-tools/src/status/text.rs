@@ -33,6 +33,9 @@ pub fn render(status: &Status, colour: bool) -> String {
         Some(boot) => boot_lines(&mut page, boot),
         None => page.field("Goal", "not known: the boot has not said anything yet"),
     }
+    if let Some(crash) = &status.last_crash {
+        page.coloured("Crash", &format!("{} (`rescue log --crash`)", crash.describe()), RED);
+    }
     page.field("Host key", status.host_key.as_deref().unwrap_or("not made yet"));
     page.text
 }
@@ -177,7 +180,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use init::event::Progress;
-    use init::status::{Machine, NetworkStatus, StepError};
+    use init::status::{LastCrash, Machine, NetworkStatus, StepError};
     use proptest::prelude::*;
 
     use super::*;
@@ -218,6 +221,7 @@ mod tests {
                 next: "tries again in 8 s".into(),
             }),
             host_key: Some(format!("SHA256:{}", "A".repeat(43))),
+            last_crash: Some(LastCrash { is_panic: true, line: "Oops".into(), files: Vec::new() }),
         }
     }
 
@@ -230,6 +234,7 @@ mod tests {
             "25%: 100.0 MiB of 400.0 MiB\n",
             "10.0 MiB/s, 30 s left\n",
             "refused",
+            "an earlier boot crashed: Oops",
             "10000000abcdef01",
         ] {
             assert!(page.contains(part), "{part}: {page}");
