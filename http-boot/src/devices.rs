@@ -125,6 +125,9 @@ pub struct Summary {
     /// Its SSH host key's fingerprint.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub host_key: Option<String>,
+    /// How an earlier boot of it crashed, as its newest boot says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<String>,
 }
 
 #[derive(Debug)]
@@ -221,6 +224,7 @@ impl Device {
             bootloader: None,
             addresses: Vec::new(),
             host_key: None,
+            last_crash: None,
         };
         Self { summary, recent_boots: VecDeque::new(), events: VecDeque::new(), bytes: 0 }
     }
@@ -250,6 +254,7 @@ impl Device {
             }
             summary.boots += 1;
             summary.boot_id.clone_from(&event.boot_id);
+            summary.last_crash = None;
         } else if event.sequence < summary.sequence {
             return;
         }
@@ -271,6 +276,7 @@ impl Device {
         keep(&mut summary.model, &event.model);
         keep(&mut summary.bootloader, &event.bootloader);
         keep(&mut summary.host_key, &event.host_key);
+        keep(&mut summary.last_crash, &event.last_crash);
     }
 }
 
@@ -303,6 +309,7 @@ mod tests {
             host_key: None,
             model: None,
             bootloader: None,
+            last_crash: None,
         }
     }
 

@@ -38,6 +38,11 @@ pub struct CommandLine {
 }
 
 impl CommandLine {
+    /// That of the running kernel; empty while `/proc` is not mounted.
+    pub fn running() -> Self {
+        Self::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default())
+    }
+
     /// Splits a command line. Every text is one: nothing fails.
     pub fn parse(text: &str) -> Self {
         let mut line = CommandLine::default();

@@ -7,6 +7,8 @@ use std::os::unix::net::{SocketAddr, UnixDatagram};
 
 use serde::{Deserialize, Serialize};
 
+use crate::watchdog::Policy;
+
 const NAME: &str = "lifeboat/init";
 /// Documentation/ABI/testing/sysfs-kernel-kexec_loaded: "1" or "0"; not there in a kernel without kexec.
 pub const KEXEC_LOADED_PATH: &str = "/sys/kernel/kexec_loaded";
@@ -26,9 +28,11 @@ pub enum Message {
     Settings {
         /// Seconds with neither progress nor a login after which to start anew; 0: never.
         reboot_after: u64,
-        /// Whether to feed the hardware watchdog.
-        watchdog: bool,
+        /// What to do with the hardware watchdog.
+        watchdog: Policy,
     },
+    /// The boot's worker lives, and is in time: see `pid1::pulse`. Without this the watchdog is fed no more.
+    Alive,
     /// How far the boot is. Where this is further than ever, the reboot timer starts from the beginning.
     Progress {
         /// Grows with each step that is done and each byte that is verified; a retry of what was done before does not
@@ -50,6 +54,8 @@ pub struct Destination {
     pub init: String,
     /// Its arguments.
     pub arguments: Vec<String>,
+    /// Whether it feeds the hardware watchdog ([`crate::watchdog::is_fed_by`]): it is left running then.
+    pub feeds_watchdog: bool,
 }
 
 /// Where PID 1 listens.

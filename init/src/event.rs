@@ -71,4 +71,7 @@ pub struct Event {
     /// The device tree's `chosen/bootloader/version`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootloader: Option<String>,
+    /// How an earlier boot crashed, in one sentence: as long as this boot lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<String>,
 }

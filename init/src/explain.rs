@@ -10,6 +10,7 @@ use crate::links;
 use crate::network::{V4, V6};
 use crate::plan::{Console, Goal, Hold, Plan, Trust};
 use crate::steps;
+use crate::watchdog::Policy;
 
 /// The explanation, and whether every word was understood.
 pub fn explain(command_line: &str) -> (String, bool) {
@@ -58,6 +59,11 @@ fn write_plan(plan: &Plan, text: &mut String) -> std::fmt::Result {
     }
     if let Some(size) = plan.zram {
         writeln!(text, "swap: in compressed RAM, {size}")?;
+    }
+    match plan.watchdog {
+        Policy::On => {}
+        Policy::Off => writeln!(text, "watchdog: is not opened")?,
+        Policy::Keep => writeln!(text, "watchdog: stays armed for the OS, whatever its configuration says")?,
     }
     match plan.console {
         Console::Key => {}

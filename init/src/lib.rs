@@ -5,6 +5,7 @@
 //! with the device. The feature `pid1` adds the machinery, which nothing but the `init` binary uses.
 
 pub mod answer;
+pub mod cgroups;
 pub mod cmdline;
 pub mod config;
 pub mod control;
@@ -29,6 +30,7 @@ pub mod state;
 pub mod status;
 pub mod steps;
 pub mod transport;
+pub mod watchdog;
 pub mod zram;
 
 #[cfg(feature = "pid1")]

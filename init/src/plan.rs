@@ -14,7 +14,7 @@ use crate::root::{self, RootWords};
 use crate::size::Size;
 use crate::state::{self, StateWords};
 use crate::transport::{self, Transport};
-use crate::{steps, zram};
+use crate::{steps, watchdog, zram};
 
 /// What the command line asks for.
 #[derive(Clone, Debug)]
@@ -43,8 +43,8 @@ pub struct Plan {
     pub state: StateWords,
     /// How much swap there is in compressed RAM; `None`: none.
     pub zram: Option<Size>,
-    /// Whether the hardware watchdog is fed.
-    pub watchdog: bool,
+    /// What is done with the hardware watchdog.
+    pub watchdog: watchdog::Policy,
     /// Who gets a shell on the console.
     pub console: Console,
     /// Steps that are made to fail, and how often: a test's tool (`lifeboat.fail=fetch:2`).
@@ -204,7 +204,11 @@ const PARAMETERS: &[Parameter] = &[
         "SECONDS",
         "start anew after so long with neither progress nor a login; 0: never",
     ),
-    ("lifeboat.watchdog", "on|off", "feed the hardware watchdog (default on)"),
+    (
+        "lifeboat.watchdog",
+        "on|off|keep",
+        "feed the hardware watchdog (default on); keep: and leave it to the OS",
+    ),
     (
         "lifeboat.console",
         "key|open|off",
@@ -231,7 +235,7 @@ impl Plan {
             reboot_after: None,
             state: StateWords::default(),
             zram: None,
-            watchdog: true,
+            watchdog: watchdog::Policy::default(),
             console: Console::default(),
             fail: Vec::new(),
             problems,
@@ -276,13 +280,7 @@ impl Plan {
             "lifeboat.reboot_after" => {
                 self.reboot_after = Some(value.parse().map_err(|_| "a whole number of seconds is needed")?);
             }
-            "lifeboat.watchdog" => {
-                self.watchdog = match value {
-                    "on" => true,
-                    "off" => false,
-                    _ => return Err("it is on or off".into()),
-                }
-            }
+            "lifeboat.watchdog" => self.watchdog = watchdog::Policy::parse(value)?,
             "lifeboat.console" => {
                 self.console = match value {
                     "key" => Console::Key,
@@ -336,7 +334,8 @@ mod tests {
         let plan = plan("console=ttyAMA0 quiet");
         assert_eq!(plan.goal, Goal::Rescue);
         assert_eq!(plan.problems, []);
-        assert!(plan.watchdog && plan.is_open);
+        assert_eq!(plan.watchdog, watchdog::Policy::On);
+        assert!(plan.is_open);
         for (text, is_open) in [
             ("lifeboat.rescue", false),
             ("root=live:http://a/b.squashfs", false),

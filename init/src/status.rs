@@ -29,6 +29,10 @@ pub const HOLD_PATH: &str = "/run/lifeboat/sessions/hold";
 pub const CONTINUE_PATH: &str = "/run/lifeboat/continue";
 /// There after a hand-over that failed, with the reason. Once it is gone, the boot tries again.
 pub const HAND_OVER_FAILED_PATH: &str = "/run/lifeboat/hand-over-failed";
+/// Written by the boot where an earlier boot crashed: a [`LastCrash`].
+pub const LAST_CRASH_PATH: &str = "/run/lifeboat/last-crash.json";
+/// The folder with what it left.
+pub const PSTORE_DIR: &str = "/run/lifeboat/pstore";
 /// What `reboot(2)` is given as its argument when the machine starts anew, as systemd's `/run/systemd/reboot-param`: one
 /// line that the firmware's driver understands.
 pub const REBOOT_ARGUMENT_PATH: &str = "/run/lifeboat/reboot-argument";
@@ -49,6 +53,26 @@ pub struct Machine {
     /// `chosen/bootloader/version`, where the firmware left one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootloader: Option<String>,
+}
+
+/// What an earlier crash left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCrash {
+    /// Whether the kernel itself noticed: a panic or an oops. Else its log just ends: a hang that the watchdog ended, a
+    /// reset button.
+    pub is_panic: bool,
+    /// The line that says most.
+    pub line: String,
+    /// The names of the files in [`PSTORE_DIR`].
+    pub files: Vec<String>,
+}
+
+impl LastCrash {
+    /// One sentence.
+    pub fn describe(&self) -> String {
+        let how = if self.is_panic { "an earlier boot crashed" } else { "an earlier boot was cut off" };
+        format!("{how}: {}", self.line)
+    }
 }
 
 /// Where the boot stands.

@@ -23,6 +23,7 @@ pub mod refusal;
 pub mod replace_file;
 pub mod run_dir;
 pub mod save;
+pub mod session_group;
 pub mod sshd;
 pub mod state_file;
 pub mod status;

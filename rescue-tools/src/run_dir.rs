@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use init::status::{
     BOOT_STATUS_PATH, CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, HOST_KEY_FINGERPRINT_PATH,
-    HOST_KEY_PATH, MACHINE_PATH, NETWORK_STATUS_PATH, REBOOT_ARGUMENT_PATH, RUN_DIR, SESSIONS_DIR,
+    HOST_KEY_PATH, LAST_CRASH_PATH, MACHINE_PATH, NETWORK_STATUS_PATH, PSTORE_DIR, REBOOT_ARGUMENT_PATH,
+    RUN_DIR, SESSIONS_DIR,
 };
 
 /// What PID 1 says to the people who are logged in when it hands over; without it the SSH server has its own words.
@@ -86,6 +87,16 @@ impl RunDir {
         self.place(REBOOT_ARGUMENT_PATH)
     }
 
+    /// How an earlier boot crashed: `init::status::LastCrash`.
+    pub fn last_crash(&self) -> PathBuf {
+        self.place(LAST_CRASH_PATH)
+    }
+
+    /// The folder with what that crash left.
+    pub fn pstore(&self) -> PathBuf {
+        self.place(PSTORE_DIR)
+    }
+
     fn place(&self, path: &str) -> PathBuf {
         // Every path of the contract is below RUN_DIR: held by `paths_are_those_of_the_contract`.
         self.0.join(Path::new(path).strip_prefix(RUN_DIR).unwrap_or(Path::new(path)))
@@ -111,6 +122,8 @@ mod tests {
             (run.hand_over_failed(), HAND_OVER_FAILED_PATH),
             (run.reboot_argument(), REBOOT_ARGUMENT_PATH),
             (run.goodbye(), GOODBYE_PATH),
+            (run.last_crash(), LAST_CRASH_PATH),
+            (run.pstore(), PSTORE_DIR),
         ] {
             assert_eq!(path, Path::new(contract));
         }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use super::control::{self, Message};
 use super::events::Sender;
 use super::file;
+use super::pulse::Pulse;
 use crate::event::{EVENT_FORMAT, Event, Progress, State};
 use crate::size::human;
 use crate::status::{
@@ -24,10 +25,14 @@ pub struct Announcer {
     status: BootStatus,
     machine: Machine,
     boot_id: String,
+    /// Told with every event.
+    pub last_crash: Option<String>,
     sequence: u64,
     events: Sender,
     report: Option<File>,
     began: Instant,
+    /// What is announced is a sign of life.
+    pub pulse: Pulse,
 }
 
 impl Announcer {
@@ -50,10 +55,12 @@ impl Announcer {
             status,
             machine: Machine::default(),
             boot_id: boot_id.trim().into(),
+            last_crash: None,
             sequence: 0,
             events: Sender::none(),
             report: None,
             began: Instant::now(),
+            pulse: Pulse::new(),
         }
     }
 
@@ -84,6 +91,7 @@ impl Announcer {
 
     /// It waits for something outside.
     pub fn waiting(&mut self, what: &str) {
+        self.pulse.renew();
         if self.status.state == State::Waiting && self.status.next == what {
             return;
         }
@@ -136,6 +144,7 @@ impl Announcer {
     }
 
     fn publish(&mut self, state: State, error: Option<String>, retry_in: Option<Duration>) {
+        self.pulse.renew();
         self.status.state = state;
         self.status.uptime_ms = uptime_ms();
         // Before the file systems are there, nobody could read it either.
@@ -158,6 +167,7 @@ impl Announcer {
             host_key: std::fs::read_to_string(HOST_KEY_FINGERPRINT_PATH).ok().map(|text| text.trim().into()),
             model: Some(self.machine.model.clone()).filter(|model| !model.is_empty()),
             bootloader: self.machine.bootloader.clone(),
+            last_crash: self.last_crash.clone(),
         });
     }
 

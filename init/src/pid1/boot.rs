@@ -193,7 +193,7 @@ impl Boot {
         // The kernel drops all but ten lines in five seconds otherwise (Documentation/admin-guide/sysctl/kernel.rst). It
         // takes the word only with its newline.
         let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");
-        let line = CommandLine::parse(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default());
+        let line = CommandLine::running();
         let config = steps::plan::read_config();
         Boot {
             machine: Machine::default(),
@@ -295,6 +295,11 @@ impl Boot {
 /// Runs the boot. It ends only by PID 1's hand: at a hand-over or the machine's end.
 pub fn run() -> ! {
     let mut boot = Boot::new();
+    if let Err(error) = boot.announcer.pulse.start() {
+        // PID 1 would miss it, and have the machine reset: better to begin anew at once.
+        tracing::error!("{error:#}");
+        std::process::exit(1);
+    }
     let total = COMMON.len() + further(&boot).len().max(1);
     for (step, number) in COMMON.iter().zip(1..) {
         while let Err(error) = step.take(&mut boot, number, total) {

@@ -21,7 +21,8 @@ use rustix::system::{RebootCommand, reboot};
 
 use super::control::Destination;
 use super::supervisor::End;
-use super::{mounts, systemd, usr};
+use super::watchdog::Watchdog;
+use super::{cgroups, mounts, systemd, usr};
 use crate::status::{HAND_OVER_FAILED_PATH, REBOOT_ARGUMENT_PATH};
 
 /// How long children have to end by themselves. SSH sessions are told why.
@@ -31,9 +32,13 @@ const GRACE: Duration = Duration::from_secs(2);
 const KEPT: [&str; 4] = ["/dev", "/proc", "/sys", "/run"];
 
 /// Goes over to the OS. Returns only when it failed, with the reason and the initramfs as root again.
-pub fn hand_over(destination: &Destination, began_us: i64) -> anyhow::Error {
+pub fn hand_over(destination: &Destination, began_us: i64, watchdog: &mut Watchdog) -> anyhow::Error {
     tracing::info!("hand-over: switching root to {}, exec {}", destination.root, destination.init);
     stop_children();
+    cgroups::remove();
+    // A disk that somebody mounted would stay so, out of the OS' sight.
+    let kept = ["/run/", usr::USR, &destination.root].map(str::to_owned);
+    while_fed(watchdog, move || mounts::unmount_disks(&kept));
     let Err(error) = leave(destination, began_us);
     // The boot must not try the same again and again: each try ends every SSH session.
     let _ = std::fs::write(HAND_OVER_FAILED_PATH, format!("{error:#}"));
@@ -45,8 +50,6 @@ fn leave(destination: &Destination, began_us: i64) -> Result<std::convert::Infal
         .context("opening the initramfs")?;
     forget_secrets();
     flush_network();
-    // A disk that somebody mounted would stay so, out of the OS' sight.
-    mounts::unmount_disks(&["/run/", usr::USR, &destination.root]);
     let sweeper = start_sweeper()?;
     let Err(error) =
         move_kept_mounts("", &destination.root).and_then(|()| switch_and_exec(destination, began_us));
@@ -184,28 +187,17 @@ fn stop_children() {
 /// What is written to a slow card may take minutes to arrive; what takes longer never does.
 const SYNC_LIMIT: Duration = Duration::from_secs(600);
 
-/// Ends the machine in order: processes, buffers, mounts, then the kernel. `alive` is called every second meanwhile, so
-/// that the watchdog does not cut it off.
-pub fn end_machine(how: End, mut alive: impl FnMut()) {
+/// Ends the machine in order: processes, buffers, mounts, then the kernel. The watchdog stays armed: should the way down
+/// hang, the hardware ends it. Only another kernel may not know of it.
+pub fn end_machine(how: End, watchdog: &mut Watchdog) {
     stop_children();
-    let flush = || {
+    while_fed(watchdog, || {
         nix::unistd::sync();
         mounts::unmount_disks(&[]);
         nix::unistd::sync();
-    };
-    let began = Instant::now();
-    match std::thread::Builder::new().spawn(flush) {
-        Ok(flushing) => {
-            while !flushing.is_finished() && began.elapsed() < SYNC_LIMIT {
-                alive();
-                std::thread::sleep(Duration::from_millis(if began.elapsed().as_secs() < 1 {
-                    10
-                } else {
-                    1000
-                }));
-            }
-        }
-        Err(_) => flush(),
+    });
+    if how == End::Kexec {
+        watchdog.leave(false);
     }
     if how == End::Reboot {
         reboot_with_argument();
@@ -221,6 +213,17 @@ pub fn end_machine(how: End, mut alive: impl FnMut()) {
         if let Err(error) = reboot(command) {
             tracing::error!("{how:?}, by {command:?}: {error}");
         }
+    }
+}
+
+/// Does what may wait for a disk, in a thread, and feeds the watchdog meanwhile.
+fn while_fed(watchdog: &mut Watchdog, work: impl FnOnce() + Clone + Send + 'static) {
+    let began = Instant::now();
+    let Ok(working) = std::thread::Builder::new().spawn(work.clone()) else { return work() };
+    while !working.is_finished() && began.elapsed() < SYNC_LIMIT {
+        watchdog.feed();
+        let pause = if began.elapsed().as_secs() < 1 { 10 } else { 1000 };
+        std::thread::sleep(Duration::from_millis(pause));
     }
 }
 

@@ -55,7 +55,7 @@ impl Modules {
             aliases: by_bus(optional("modules.alias").lines().filter_map(alias_line)),
             soft: optional("modules.softdep").lines().filter_map(soft_line).collect(),
             builtin: optional("modules.builtin").lines().map(name_of).collect(),
-            parameters: parameters(&std::fs::read_to_string("/proc/cmdline").unwrap_or_default()),
+            parameters: parameters(&CommandLine::running()),
             loaded: HashSet::new(),
         })
     }
@@ -74,6 +74,11 @@ impl Modules {
             }
         }
         count
+    }
+
+    /// Whether the command line has parameters for a module.
+    pub fn has_options(&self, name: &str) -> bool {
+        self.parameters.contains_key(name)
     }
 
     /// Loads a module and what it needs. `Ok(false)`: it was there before.
@@ -162,9 +167,9 @@ fn name_of(path: &str) -> String {
 
 /// What the command line has for modules (modprobe(8)): `usb-storage.quirks=…` is `quirks=…` for `usb_storage`. And
 /// `netconsole=…`, the word of a kernel that has it built in.
-fn parameters(command_line: &str) -> HashMap<String, String> {
+fn parameters(line: &CommandLine) -> HashMap<String, String> {
     let mut all: HashMap<String, String> = HashMap::new();
-    for word in CommandLine::parse(command_line).words {
+    for word in &line.words {
         let of_netconsole = (word.name == "netconsole").then_some(("netconsole", "netconsole"));
         let Some((module, name)) = of_netconsole.or(word.name.split_once('.')) else { continue };
         let text = all.entry(module.replace('-', "_")).or_default();
@@ -172,7 +177,7 @@ fn parameters(command_line: &str) -> HashMap<String, String> {
             text.push(' ');
         }
         text.push_str(name);
-        if let Some(value) = word.value {
+        if let Some(value) = &word.value {
             let quote = if value.contains(char::is_whitespace) { "\"" } else { "" };
             text.push_str(&format!("={quote}{value}{quote}"));
         }
@@ -276,9 +281,9 @@ mod tests {
 
     #[test]
     fn parameters_come_from_the_command_line() {
-        let all = parameters(
+        let all = parameters(&CommandLine::parse(
             "quiet usb-storage.quirks=1:2:u usb_storage.x a.b=\"c d\" netconsole=@/,@1.2.3.4/ -- e.f=1",
-        );
+        ));
         let mut all: Vec<(&str, &str)> =
             all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         all.sort_unstable();

@@ -7,6 +7,8 @@ use anyhow::{Context, Result};
 use nix::mount::{MntFlags, umount2};
 use sys_mount::{Mount, MountFlags};
 
+use crate::status::RUN_DIR;
+
 /// One mount.
 pub struct Entry {
     source: &'static str,
@@ -26,7 +28,7 @@ const SAFE: MountFlags = MountFlags::NOSUID.union(MountFlags::NOEXEC).union(Moun
 
 /// What every program expects. The options are systemd's (`src/shared/mount-setup.c` lists the same), so that the OS
 /// finds them as if it had mounted them itself.
-const EARLY: [Entry; 6] = [
+const EARLY: [Entry; 7] = [
     Entry { source: "proc", target: "/proc", kind: "proc", flags: SAFE, data: "" },
     Entry { source: "sysfs", target: "/sys", kind: "sysfs", flags: SAFE, data: "" },
     Entry {
@@ -57,6 +59,8 @@ const EARLY: [Entry; 6] = [
         flags: MountFlags::NOSUID.union(MountFlags::NODEV),
         data: "mode=0755,size=20%",
     },
+    // Apart from /run, so that who fills that does not silence the boot.
+    Entry { source: "tmpfs", target: RUN_DIR, kind: "tmpfs", flags: SAFE, data: "mode=0755,size=16M" },
 ];
 
 /// Mounts what of [`EARLY`] is not mounted yet.
@@ -104,7 +108,7 @@ pub fn mount(source: &str, target: &Path, kind: &str, flags: MountFlags, data: &
 }
 
 /// Takes every file system that is on a disk out of use, the innermost first, but those below `kept`.
-pub fn unmount_disks(kept: &[&str]) {
+pub fn unmount_disks(kept: &[String]) {
     let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let targets = mounts.lines().filter_map(|line| {
         let mut fields = line.split(' ');

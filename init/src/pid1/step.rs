@@ -1,6 +1,5 @@
 //! A step of the boot, and the runner that takes steps in their order.
 
-use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,14 +24,11 @@ pub struct Step {
     /// Whether a boot can go on without it.
     pub policy: Policy,
     /// A step that takes longer hangs: the worker ends, and PID 1 starts it anew. `None`: the step waits for the world
-    /// outside, with time limits of its own.
+    /// outside, with time limits of its own, and announces something now and then ([`super::pulse`]).
     pub deadline: Option<Duration>,
     /// What happens when it has failed, and what a human can do.
     pub on_failure: &'static str,
 }
-
-/// The exit code of a worker that hung.
-const HUNG: i32 = 124;
 
 impl Step {
     /// Runs this step, number `number` of `total`; its start and end are announced, its failure is the caller's to tell.
@@ -41,29 +37,18 @@ impl Step {
     /// The step's own.
     pub fn take(&self, boot: &mut Boot, number: usize, total: usize) -> Result<()> {
         boot.announcer.started(self.name, number, total);
-        let guard = self.deadline.map(|limit| guard(self.name, limit));
+        match self.deadline {
+            Some(limit) => boot.announcer.pulse.within(self.name, limit),
+            None => boot.announcer.pulse.open(self.name),
+        }
         let result = injected_failure(boot, self.name).and_then(|()| (self.run)(boot));
-        drop(guard);
+        // What comes between two steps is a pause, or a hold.
+        boot.announcer.pulse.open(self.name);
         if result.is_ok() {
             boot.announcer.done();
         }
         result
     }
-}
-
-/// Ends this process unless the returned sender is dropped within `limit`.
-fn guard(name: &'static str, limit: Duration) -> std::sync::mpsc::Sender<()> {
-    let (alive, watched) = channel::<()>();
-    let watch = move || {
-        if watched.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-            tracing::error!("{name} hangs: it took more than {} s; the boot starts anew", limit.as_secs());
-            std::process::exit(HUNG);
-        }
-    };
-    if let Err(error) = std::thread::Builder::new().name("deadline".into()).spawn(watch) {
-        tracing::warn!("{name} runs without a deadline: {error}");
-    }
-    alive
 }
 
 /// `lifeboat.fail=STEP:TIMES`, for tests.

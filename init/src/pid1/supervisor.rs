@@ -16,7 +16,7 @@ use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM, SIGUSR1, SIGUSR2};
 
 use super::control::{self, Message};
 use super::handover;
-use super::watchdog::{FEED_EVERY_S, Watchdog};
+use super::watchdog::{self, FEED_EVERY_S, Watchdog};
 use crate::status::SESSIONS_DIR;
 
 /// A child that runs for ever: name, program, arguments, and whether it starts before the file systems are mounted.
@@ -29,8 +29,9 @@ struct Service {
 /// A child that ends with this code has nothing to do in this boot.
 pub const NOTHING_TO_DO: u8 = 100;
 
+const WORKER: &[&str] = &["/init", "boot"];
 const SERVICES: [Service; 6] = [
-    Service { name: "boot", argv: &["/init", "boot"], first: true },
+    Service { name: "boot", argv: WORKER, first: true },
     Service { name: "devices", argv: &["/init", "devices"], first: false },
     Service { name: "network", argv: &["/init", "network"], first: false },
     Service { name: "log", argv: &["/init", "log"], first: false },
@@ -102,7 +103,8 @@ struct Supervisor {
     signals: Vec<(UnixStream, i32)>,
     children: Vec<Child>,
     watchdog: Watchdog,
-    feed_watchdog: bool,
+    /// The last [`Message::Alive`], or the start of the worker that has not sent one yet.
+    last_sign: Instant,
     reboot_after: Option<Duration>,
     /// The largest mark of [`Message::Progress`] so far.
     furthest: u64,
@@ -142,8 +144,7 @@ impl Supervisor {
                 .collect(),
             children: children.collect(),
             watchdog: Watchdog::default(),
-            // Only once the boot has read the command line: opening a watchdog starts it.
-            feed_watchdog: false,
+            last_sign: now,
             reboot_after: None,
             furthest: 0,
             last_progress: now,
@@ -157,10 +158,15 @@ impl Supervisor {
         for child in &mut self.children {
             if child.start_at.is_some_and(|at| at <= now) {
                 child.start();
+                if child.service.argv == WORKER {
+                    self.last_sign = now;
+                }
             }
         }
-        if self.feed_watchdog {
+        if watchdog::is_somebody_there(self.last_sign, is_logged_in) {
             self.watchdog.feed();
+        } else {
+            self.watchdog.starve();
         }
         self.reboot_when_forgotten();
         self.wait();
@@ -188,8 +194,9 @@ impl Supervisor {
             }
             Message::Settings { reboot_after, watchdog } => {
                 self.reboot_after = (reboot_after > 0).then(|| Duration::from_secs(reboot_after));
-                self.feed_watchdog = watchdog;
+                self.watchdog.set_policy(watchdog);
             }
+            Message::Alive => self.last_sign = Instant::now(),
             Message::Progress { mark } => {
                 if mark > self.furthest {
                     self.furthest = mark;
@@ -197,10 +204,11 @@ impl Supervisor {
                 }
             }
             Message::HandOver(destination) => {
-                self.watchdog.disarm();
+                self.watchdog.leave(destination.feeds_watchdog);
                 // Comes back only when it failed, with everything as before but the children.
-                let error = handover::hand_over(&destination, self.began_us);
+                let error = handover::hand_over(&destination, self.began_us, &mut self.watchdog);
                 tracing::error!("handing over to {}: {error:#}; the rescue goes on", destination.init);
+                self.watchdog.take_back();
                 for child in &mut self.children {
                     child.ended();
                 }
@@ -234,8 +242,7 @@ impl Supervisor {
     /// Invariant 2: no failure is the end. The row "too big for the RAM" of `vm_bad_days` holds it.
     fn reboot_when_forgotten(&mut self) {
         let Some(limit) = self.reboot_after else { return };
-        let logged_in = std::fs::read_dir(SESSIONS_DIR).is_ok_and(|mut sessions| sessions.next().is_some());
-        if logged_in {
+        if is_logged_in() {
             self.last_progress = Instant::now();
         }
         if self.last_progress.elapsed() > limit {
@@ -266,14 +273,13 @@ impl Supervisor {
 
     fn end(&mut self, how: End) {
         tracing::warn!("{how:?}: stopping everything");
-        // It stays armed: should the way down hang, the hardware ends it.
-        let (feed, watchdog) = (self.feed_watchdog, &mut self.watchdog);
-        handover::end_machine(how, || {
-            if feed {
-                watchdog.feed();
-            }
-        });
+        handover::end_machine(how, &mut self.watchdog);
     }
+}
+
+/// Whether anybody is at work here, or holds the boot.
+fn is_logged_in() -> bool {
+    std::fs::read_dir(SESSIONS_DIR).is_ok_and(|mut sessions| sessions.next().is_some())
 }
 
 /// A pipe that gets a byte for each of these signals.

@@ -44,7 +44,7 @@ pub struct Settings {
 /// # Errors
 /// When no thread can be started.
 pub fn run(settings: &Settings) -> Result<()> {
-    oom::inherit_less(oom::SESSION);
+    oom::inherit_less(oom::SERVICE);
     let log = KernelLog::new(settings.kmsg.clone(), "lifeboat-console");
     sweep(&settings.run);
     let mut terminals = settings.terminals.clone();

@@ -12,6 +12,7 @@ use super::terminal::Terminal;
 use crate::people::CONSOLE_PREFIX;
 use crate::replace_file::replace_file;
 use crate::run_dir::RunDir;
+use crate::session_group::{SessionGroup, WayIn};
 use crate::sshd::login;
 
 /// A shell where nothing is typed and nothing written for so long keeps neither hand-over nor reboot timer waiting: a
@@ -25,8 +26,9 @@ const LOOK: Duration = Duration::from_secs(1);
 /// # Errors
 /// When it cannot be started.
 pub fn run(shell: &Path, terminal: &Terminal, run: &RunDir) -> Result<()> {
-    let mut child = start(shell, terminal)?;
     let name = terminal.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let group = SessionGroup::new(&format!("{CONSOLE_PREFIX}{name}"));
+    let mut child = start(shell, terminal, SessionGroup::way_in(group.as_ref()))?;
     let mark = run.sessions().join(format!("{CONSOLE_PREFIX}{name}"));
     let text = format!("{}\n", child.id());
     let mut idle = Idle { last: terminal.last_use(), since: Instant::now() };
@@ -46,7 +48,7 @@ pub fn run(shell: &Path, terminal: &Terminal, run: &RunDir) -> Result<()> {
     Ok(())
 }
 
-fn start(shell: &Path, terminal: &Terminal) -> Result<Child> {
+fn start(shell: &Path, terminal: &Terminal, way_in: WayIn) -> Result<Child> {
     let stream = || terminal.file().try_clone().map(Stdio::from).context("giving a shell its terminal");
     let name = shell.file_name().unwrap_or_default().to_string_lossy();
     let mut command = Command::new(shell);
@@ -60,7 +62,8 @@ fn start(shell: &Path, terminal: &Terminal) -> Result<Child> {
         ("TERM", terminal.kind().as_ref()),
     ]);
     command.stdin(stream()?).stdout(stream()?).stderr(stream()?);
-    let lead = || {
+    let lead = move || {
+        way_in.enter();
         rustix::process::setsid()?;
         // Should this service be killed, two would read the terminal: the old shell goes.
         rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;

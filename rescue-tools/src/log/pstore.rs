@@ -1,33 +1,49 @@
-//! What an earlier crash left (Documentation/admin-guide/pstore-blk.rst, ramoops.rst): files in `/sys/fs/pstore`, where
-//! the machine has a place that outlives a reset, and somebody has mounted it.
+//! What an earlier crash left: the boot has saved it from the pstore file system (`init/src/pid1/last_crash.rs`).
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::Path;
 
-/// A sentence on what is there; none where there is nothing, or no place for it.
-pub fn hint(sys: &Path) -> Option<String> {
-    let folder = sys.join("fs/pstore");
-    let mut names: Vec<String> = std::fs::read_dir(&folder)
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok())
-        .collect();
+use anyhow::{Context, Result};
+
+/// No file is shown further, in bytes; the boot saves no more.
+const LIMIT: u64 = 512 << 10;
+
+/// The names of the files that there are.
+fn names(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.filter_map(|entry| entry.file_name().into_string().ok()).collect();
     names.sort();
-    if !names.is_empty() {
-        return Some(format!("an earlier crash left its last words: {} in /sys/fs/pstore", names.join(", ")));
+    names
+}
+
+/// A sentence on what is there; none where there is nothing.
+pub fn hint(folder: &Path) -> Option<String> {
+    let names = names(folder);
+    let list = names.join(", ");
+    (!names.is_empty())
+        .then(|| format!("an earlier crash left its last words: {list} (`rescue log --crash`)"))
+}
+
+/// Writes all of it: each file with its name above it, and without control characters, since it may be any bytes. Whether
+/// there was something.
+///
+/// # Errors
+/// When a file cannot be read, or nobody reads on.
+pub fn print(folder: &Path, out: &mut impl Write) -> Result<bool> {
+    let names = names(folder);
+    for name in &names {
+        let path = folder.join(name);
+        let mut bytes = Vec::new();
+        let read = File::open(&path).and_then(|file| file.take(LIMIT).read_to_end(&mut bytes));
+        read.with_context(|| format!("reading {}", path.display()))?;
+        let clean: String = String::from_utf8_lossy(&bytes)
+            .chars()
+            .map(|c| if c.is_control() && c != '\n' { ' ' } else { c })
+            .collect();
+        writeln!(out, "== {name}\n{}", clean.trim_end()).context("writing the log")?;
     }
-    // It says `(null)` where no driver keeps anything.
-    let backend = std::fs::read_to_string(sys.join("module/pstore/parameters/backend")).ok()?;
-    let backend = backend.trim();
-    let mounted =
-        std::fs::read_to_string("/proc/self/mounts").unwrap_or_default().contains(" /sys/fs/pstore ");
-    let keeps = !backend.is_empty() && backend != "(null)" && !mounted;
-    keeps.then(|| {
-        format!(
-            "the driver {backend} may have kept an earlier crash's last words: `mount -t pstore pstore /sys/fs/pstore` \
-             shows them"
-        )
-    })
+    Ok(!names.is_empty())
 }
 
 #[cfg(test)]
@@ -35,17 +51,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_crash_left_is_named() {
-        let sys = tempfile::tempdir().unwrap();
-        assert_eq!(hint(sys.path()), None);
-        let module = sys.path().join("module/pstore/parameters");
-        std::fs::create_dir_all(&module).unwrap();
-        std::fs::write(module.join("backend"), "(null)\n").unwrap();
-        assert_eq!(hint(sys.path()), None);
-        std::fs::write(module.join("backend"), "ramoops\n").unwrap();
-        assert!(hint(sys.path()).unwrap().contains("mount -t pstore"));
-        std::fs::create_dir_all(sys.path().join("fs/pstore")).unwrap();
-        std::fs::write(sys.path().join("fs/pstore/dmesg-ramoops-0"), "Panic#1").unwrap();
-        assert!(hint(sys.path()).unwrap().contains("dmesg-ramoops-0"));
+    fn what_a_crash_left_is_named_and_shown() {
+        let folder = tempfile::tempdir().unwrap();
+        let saved = folder.path().join("pstore");
+        assert_eq!(hint(&saved), None);
+        let mut text = Vec::new();
+        assert!(!print(&saved, &mut text).unwrap() && text.is_empty());
+        std::fs::create_dir(&saved).unwrap();
+        std::fs::write(saved.join("dmesg-ramoops-0"), "Panic#1 Part1\n<0>\x1b[31mKernel panic\n").unwrap();
+        std::fs::write(saved.join("console-ramoops-0"), b"\xff\x00end").unwrap();
+        assert!(hint(&saved).unwrap().contains("console-ramoops-0, dmesg-ramoops-0"));
+        assert!(print(&saved, &mut text).unwrap());
+        let text = String::from_utf8(text).unwrap();
+        assert_eq!(
+            text,
+            "== console-ramoops-0\n\u{fffd} end\n== dmesg-ramoops-0\nPanic#1 Part1\n<0> [31mKernel panic\n"
+        );
     }
 }

@@ -162,7 +162,7 @@ impl Connection {
         };
         let mut environment = login::environment(&self.settings, self.ends, &open.wishes, terminal.as_ref());
         environment.extend(original.map(|line| ("SSH_ORIGINAL_COMMAND".into(), line)));
-        let program = program::start(&self.settings, task, environment, terminal)?;
+        let program = program::start(&self.settings, task, environment, terminal, self.programs.way_in())?;
         let (intake, outlet) = intake::queue();
         let running = self.programs.attend(program, open.out.clone(), session.handle(), outlet, greeting);
         open.work = Some((Work::Program(running), intake));

@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{ExitStatus, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use anyhow::{Context, Result};
 use russh::server::{Handle, Msg};
@@ -20,6 +20,7 @@ use super::intake::Outlet;
 use super::login::{self, Task};
 use super::settings::Settings;
 use super::terminal::{self, Terminal};
+use crate::session_group::{SessionGroup, WayIn};
 
 /// How much of a program's output is read, and sent, at once: the largest packet of OpenSSH's client.
 const CHUNK: usize = 32 * 1024;
@@ -45,6 +46,7 @@ pub fn start(
     task: Task,
     environment: Vec<(std::ffi::OsString, std::ffi::OsString)>,
     terminal: Option<Terminal>,
+    way_in: WayIn,
 ) -> Result<Program> {
     let (path, name, arguments) = login::command_line(settings, task);
     let mut command = Command::new(&path);
@@ -64,6 +66,7 @@ pub fn start(
         }
     }
     let lead = move || {
+        way_in.enter();
         rustix::process::setsid()?;
         // A session that is killed hangs up no one: the kernel does it then.
         rustix::process::set_parent_process_death_signal(Some(Signal::HUP))?;
@@ -123,9 +126,16 @@ impl Running {
 pub struct Programs {
     running: Mutex<HashMap<ChannelId, Arc<Running>>>,
     ended: Notify,
+    /// Made with the first of them: whoever has not logged in has none.
+    group: OnceLock<Option<SessionGroup>>,
 }
 
 impl Programs {
+    /// The way into their control group.
+    pub fn way_in(&self) -> WayIn {
+        SessionGroup::way_in(self.group.get_or_init(|| SessionGroup::new("ssh")).as_ref())
+    }
+
     /// Attends `program` in the background: `greeting` and then its output go to `out`, what comes out of `outlet` to
     /// its input, and its end is told to the client.
     pub fn attend(

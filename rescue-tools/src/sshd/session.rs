@@ -18,7 +18,7 @@ use tokio::time::timeout;
 use super::connection::Connection;
 use super::host_key;
 use super::login::{self, Ends};
-use super::oom::{self, SESSION};
+use super::oom::{self, CONNECTION};
 use super::priority::Priority;
 use super::program::Programs;
 use super::protocol;
@@ -35,7 +35,7 @@ const HANG_UP: Duration = Duration::from_millis(500);
 
 /// Serves the connection until it ends.
 pub fn run(settings: Settings) -> Result<()> {
-    oom::inherit_less(SESSION);
+    oom::inherit_less(CONNECTION);
     let (socket, mut control) = take_standard_streams().context("taking over a connection")?;
     let key = receive_key(&mut control)?;
     socket.set_nonblocking(true).context("taking over a connection")?;

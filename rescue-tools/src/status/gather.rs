@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use init::status::{BootStatus, InterfaceStatus, Machine, NetworkStatus};
+use init::status::{BootStatus, InterfaceStatus, LastCrash, Machine, NetworkStatus};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -46,6 +46,9 @@ pub struct Status {
     pub boot: Option<BootStatus>,
     /// The SSH host key's fingerprint.
     pub host_key: Option<String>,
+    /// How an earlier boot crashed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub last_crash: Option<LastCrash>,
 }
 
 /// Collects all of it.
@@ -57,6 +60,7 @@ pub fn gather(sources: &Sources) -> Status {
         disks: disks(&sources.sys),
         boot: boot_status(&sources.run),
         host_key: text(&sources.run.host_key_fingerprint()),
+        last_crash: json(&sources.run.last_crash()),
     }
 }
 

@@ -34,6 +34,9 @@ pub fn render(status: &Status, colour: bool) -> String {
         Some(boot) => boot_lines(&mut page, boot),
         None => page.field("Goal", "not known: the boot has not said anything yet"),
     }
+    if let Some(crash) = &status.last_crash {
+        page.coloured("Crash", &format!("{} (`rescue log --crash`)", crash.describe()), RED);
+    }
     page.field("Host key", status.host_key.as_deref().unwrap_or("not made yet"));
     page.text
 }
@@ -182,7 +185,7 @@ pub fn wrap(text: &str, width: usize) -> Vec<String> {
 mod tests {
     use init::event::Progress;
     use init::neighbours::Switch;
-    use init::status::{Machine, NetworkStatus, StepError};
+    use init::status::{LastCrash, Machine, NetworkStatus, StepError};
     use proptest::prelude::*;
 
     use super::*;
@@ -226,6 +229,7 @@ mod tests {
                 reboots: Some("none any more: 3 boots in a row came to nothing".into()),
             }),
             host_key: Some(format!("SHA256:{}", "A".repeat(43))),
+            last_crash: Some(LastCrash { is_panic: true, line: "Oops".into(), files: Vec::new() }),
         }
     }
 
@@ -238,6 +242,7 @@ mod tests {
             "25%: 100.0 MiB of 400.0 MiB\n",
             "10.0 MiB/s, 30 s left\n",
             "refused",
+            "an earlier boot crashed: Oops",
             "10000000abcdef01",
             "Network   cm4-7.local (mDNS)\n",
             "switch sw1, port 7",

@@ -1,9 +1,12 @@
 //! `rescue boot`: goes on into the OS on a disk.
 
 use std::ffi::OsString;
+use std::path::Path;
 
 use anyhow::{Context, Result};
+use init::cmdline::CommandLine;
 use init::control::{self, Destination, Message};
+use init::watchdog::is_fed_by;
 use lexopt::prelude::*;
 use serde_json::json;
 
@@ -128,7 +131,8 @@ fn message(arguments: &Arguments) -> Message {
         return Message::Kexec;
     }
     let init = arguments.wish.init.clone();
-    Message::HandOver(Destination { root: ROOT.into(), init, arguments: Vec::new() })
+    let feeds_watchdog = is_fed_by(Path::new(ROOT), &init, &CommandLine::running());
+    Message::HandOver(Destination { root: ROOT.into(), init, arguments: Vec::new(), feeds_watchdog })
 }
 
 fn parse(arguments: Vec<OsString>) -> Result<Arguments> {

@@ -13,6 +13,7 @@ use crate::log::reader::Reader;
 use crate::log::record::{Level, Record};
 use crate::log::{pstore, text};
 use crate::replace_file::replace_file;
+use crate::run_dir::RunDir;
 
 /// What `rescue log --help` prints.
 pub const HELP: &str = "\
@@ -33,13 +34,15 @@ Options:
       --json        one JSON object in a line for each message, with
                     `format`: 1, `sequence`, `time_us`, `level`,
                     `facility`, `program`, `device`, `message`
+      --crash       what an earlier crash left instead of this boot's log
   -o, --output FILE into a file instead of standard output
       --kmsg PATH   another log [default: /dev/kmsg]
+      --run-dir RUN where the boot leaves its state
+                    [default: /run/lifeboat]
   -h, --help        this text
 
 The kernel keeps the last part of a long log; standard error says how
-many messages are lost, and whether an earlier crash left something in
-/sys/fs/pstore.
+many messages are lost, and whether an earlier crash left something.
 
 Examples:
   rescue log -l warn               what went wrong
@@ -55,6 +58,8 @@ struct Options {
     json: bool,
     boot: bool,
     kernel: bool,
+    crash: bool,
+    run: RunDir,
     level: Option<Level>,
     output: Option<PathBuf>,
     kmsg: Option<PathBuf>,
@@ -63,6 +68,9 @@ struct Options {
 /// Prints the log.
 pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     let options = parse(arguments)?;
+    if options.crash {
+        return show_crash(&options);
+    }
     let mut reader = Reader::open(options.kmsg.as_deref().unwrap_or(Path::new(KMSG_PATH)))?;
     match &options.output {
         Some(path) => {
@@ -83,8 +91,28 @@ pub fn run(arguments: Vec<OsString>) -> Result<Exit> {
     if reader.lost() > 0 {
         eprintln!("rescue log: {} messages are lost: the kernel had no room for them", reader.lost());
     }
-    if let Some(hint) = pstore::hint(Path::new("/sys")) {
+    if let Some(hint) = pstore::hint(&options.run.pstore()) {
         eprintln!("rescue log: {hint}");
+    }
+    Ok(Exit::Done)
+}
+
+fn show_crash(options: &Options) -> Result<Exit> {
+    let folder = options.run.pstore();
+    let found = match &options.output {
+        Some(path) => {
+            let mut bytes = Vec::new();
+            let found = pstore::print(&folder, &mut bytes)?;
+            replace_file(path, &bytes, 0o644)?;
+            found
+        }
+        None => {
+            let printed = pstore::print(&folder, &mut std::io::stdout().lock());
+            if is_broken_pipe(&printed) { true } else { printed? }
+        }
+    };
+    if !found {
+        eprintln!("rescue log: no earlier crash left anything, or this machine has no place for it");
     }
     Ok(Exit::Done)
 }
@@ -98,6 +126,8 @@ fn parse(arguments: Vec<OsString>) -> Result<Options> {
             Long("json") => options.json = true,
             Long("boot") => options.boot = true,
             Long("kernel") => options.kernel = true,
+            Long("crash") => options.crash = true,
+            Long("run-dir") => options.run = RunDir::new(parser.value()?),
             Short('l') | Long("level") => options.level = Some(parser.value()?.parse()?),
             Short('o') | Long("output") => options.output = Some(parser.value()?.into()),
             Long("kmsg") => options.kmsg = Some(parser.value()?.into()),
@@ -106,6 +136,14 @@ fn parse(arguments: Vec<OsString>) -> Result<Options> {
     }
     if options.boot && options.kernel {
         return Err(Usage("--boot and --kernel together leave nothing out: give one or none".into()).into());
+    }
+    if options.crash
+        && (options.follow || options.json || options.boot || options.kernel || options.level.is_some())
+    {
+        return Err(Usage(
+            "--crash shows another boot's words, as they are: only --output goes with it".into(),
+        )
+        .into());
     }
     if options.follow && options.output.is_some() {
         return Err(Usage("--follow has no end, so that the file would never be complete".into()).into());
@@ -142,7 +180,7 @@ fn wanted(record: &Record, options: &Options) -> bool {
 }
 
 /// Whoever reads has had enough: no failure.
-fn is_broken_pipe(printed: &Result<()>) -> bool {
+fn is_broken_pipe<T>(printed: &Result<T>) -> bool {
     let kind = |error: &anyhow::Error| error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
     printed.as_ref().is_err_and(|error| kind(error) == Some(std::io::ErrorKind::BrokenPipe))
 }

@@ -49,6 +49,36 @@ pub(super) fn add_firmware_facts(tree: &Path, pi: &Pi) -> Result<()> {
     put(tree, "bx", "/chosen", "rng-seed", &seed.iter().map(String::as_str).collect::<Vec<_>>())
 }
 
+/// Where `virt` has its RAM (QEMU's hw/arm/virt.c).
+const RAM_OF_VIRT: u64 = 0x4000_0000;
+/// How much is set aside for a crash's last words: 128 KiB for the kernel's log at a panic, as much for the console's.
+const RAMOOPS: u64 = 0x4_0000;
+const RAMOOPS_RECORD: u64 = 0x2_0000;
+
+/// Sets the end of the RAM (`memory`, in MiB) aside, as a `ramoops` overlay does on a Pi
+/// (Documentation/devicetree/bindings/reserved-memory/ramoops.yaml).
+///
+/// # Errors
+/// When `fdtput` is missing or refuses.
+pub(super) fn add_ramoops(tree: &Path, memory: u32) -> Result<()> {
+    // The last MiB, so that no huge page is torn for it.
+    let start = RAM_OF_VIRT + (u64::from(memory) << 20) - (1 << 20);
+    let node = format!("/reserved-memory/ramoops@{start:x}");
+    let number = |number: u64| format!("{number:x}");
+    fdtput(tree, &["-cp"], &[&node])?;
+    for cells in ["#address-cells", "#size-cells"] {
+        put(tree, "x", "/reserved-memory", cells, &["2"])?;
+    }
+    put(tree, "x", "/reserved-memory", "ranges", &[])?;
+    put(tree, "s", &node, "compatible", &["ramoops"])?;
+    let reg = [start >> 32, start & 0xffff_ffff, 0, RAMOOPS].map(number);
+    put(tree, "x", &node, "reg", &reg.each_ref().map(String::as_str))?;
+    for size in ["record-size", "console-size"] {
+        put(tree, "x", &node, size, &[&number(RAMOOPS_RECORD)])?;
+    }
+    Ok(())
+}
+
 fn seed() -> Result<Vec<String>> {
     let mut seed = [0; 64];
     let random = fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut seed));

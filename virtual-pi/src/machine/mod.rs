@@ -408,6 +408,9 @@ fn write_files(options: &Options, folder: &Path) -> Result<[&'static str; 3]> {
             }
             tool::run(command.args(words), "qemu-system-arm").context("asking QEMU for its device tree")?;
             device_tree::disable(&tree, CLOCK_OF_VIRT)?;
+            if options.ramoops {
+                device_tree::add_ramoops(&tree, options.pi.memory)?;
+            }
         }
         Model::Raspi4B => {
             write("tree.dtb", &boot.device_tree)?;

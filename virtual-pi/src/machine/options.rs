@@ -50,6 +50,8 @@ pub struct Options {
     pub disks: Vec<PathBuf>,
     /// Whether there is a watchdog (i6300esb).
     pub watchdog: bool,
+    /// Whether the device tree sets RAM aside for the last words of a crash (a `ramoops` node), which outlive a reset.
+    pub ramoops: bool,
     /// Whether the machine goes on after a reset, with what is in memory, instead of ending.
     pub reboots: bool,
     /// For how long after the start what the guest sends is dropped, so that it gets no address.
@@ -83,6 +85,7 @@ impl Options {
             forwards: vec![Forward { host: 0, guest: 22 }],
             disks: Vec::new(),
             watchdog: false,
+            ramoops: false,
             reboots: false,
             no_dhcp_for: Duration::ZERO,
             line: None,

@@ -9,10 +9,10 @@ use sys_mount::MountFlags;
 use crate::event::Progress;
 use crate::pid1::announce::Announcer;
 use crate::pid1::boot::Boot;
-use crate::pid1::image::{Image, Listener};
-use crate::pid1::stack::{self, IMAGE_DIR};
 use crate::pid1::http::Way;
+use crate::pid1::image::{Image, Listener};
 use crate::pid1::mounts;
+use crate::pid1::stack::{self, IMAGE_DIR};
 use crate::size::human;
 
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {

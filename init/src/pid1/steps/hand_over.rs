@@ -6,11 +6,13 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 
 use super::mount::ROOT;
+use crate::cmdline::CommandLine;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Destination, Message};
 use crate::pid1::{kept, mounts};
 use crate::plan::{Goal, Hold};
 use crate::status::{CONTINUE_PATH, HAND_OVER_FAILED_PATH, HOLD_PATH, SESSIONS_DIR};
+use crate::watchdog;
 
 /// PID 1 ends this process first of all; when it has not after so long, it never will.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -26,9 +28,11 @@ pub(crate) fn stay_if_failed(boot: &mut Boot, total: usize) {
         "it is not tried again by itself: look at {ROOT} by SSH; `rescue continue` tries again, `rescue reboot` starts anew"
     );
     boot.announcer.failed(&anyhow::anyhow!(error), None, &next);
+    boot.announcer.pulse.rest();
     while Path::new(HAND_OVER_FAILED_PATH).exists() {
         std::thread::sleep(LOOK_AGAIN);
     }
+    boot.announcer.pulse.open("hand-over");
 }
 
 /// `rd.break=pre-mount`: waits before anything is fetched.
@@ -92,7 +96,9 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     }
     wait_for_humans(boot);
     let destination = |init: &str, arguments: &[String]| {
-        Message::HandOver(Destination { root: ROOT.into(), init: init.into(), arguments: arguments.to_vec() })
+        let feeds_watchdog = watchdog::is_fed_by(Path::new(ROOT), init, &CommandLine::running());
+        let arguments = arguments.to_vec();
+        Message::HandOver(Destination { root: ROOT.into(), init: init.into(), arguments, feeds_watchdog })
     };
     let message = match &boot.plan.goal {
         Goal::RamBoot(boot) => destination(&boot.init, &boot.init_arguments),

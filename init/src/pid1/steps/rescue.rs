@@ -35,13 +35,19 @@ pub(crate) fn stay(boot: &mut Boot, total: usize) {
     }
     match boot.server().cloned().filter(|_| boot.plan.is_open) {
         Some(server) => wait_for_plan(boot, &server),
-        None => park(),
+        None => {
+            boot.announcer.pulse.rest();
+            park()
+        }
     }
 }
 
 fn wait_for_plan(boot: &mut Boot, server: &Url) {
     let mut wait = 1;
+    // To ask takes its time at most, and a wait is over in a minute.
+    boot.announcer.pulse.open(crate::steps::RESCUE);
     loop {
+        boot.announcer.pulse.renew();
         // Who is at work here is not disturbed by a boot that begins.
         if !is_waited_for() {
             let next = match ask::ask(server, &boot.machine.serial, &boot.plan.transport)

@@ -24,7 +24,11 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
         command.args(["--flags", flags]);
     }
     command.args(disk_boot.root.as_deref());
-    let output = command.stdin(Stdio::null()).output().context("running rescue boot")?;
+    // A check of a large disk takes as long as it takes.
+    boot.announcer.pulse.rest();
+    let output = command.stdin(Stdio::null()).output();
+    boot.announcer.pulse.open("root");
+    let output = output.context("running rescue boot")?;
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     let mut lines: Vec<&str> = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
