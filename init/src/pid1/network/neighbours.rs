@@ -180,8 +180,10 @@ mod tests {
             method: crate::network::Method::default(),
             client: None,
             lease: None,
+            leased: None,
             controller: None,
-            announced: Vec::new(),
+            announced: Default::default(),
+            ipv6: Default::default(),
             wire,
         }
     }
