@@ -134,6 +134,32 @@ fn either_way_is_taken() {
     let status = routed.wait(|status| status.online);
     assert!(ipv6(&status, |one| one.ipv6.state.is_empty()) && !is_leased(&status), "{status:?}");
     lonely.wait(is_leased);
+    // A cable that was out for a moment.
+    pull_and_plug(&lonely);
+    lonely.wait(|status| state_has(status, "DHCPv6: leased"));
+}
+
+fn pull_and_plug(site: &Site) {
+    let server = site.server();
+    run(&format!("ip -n {server} link set eth0 down"));
+    site.wait(|status| ipv6(status, |one| !one.carrier));
+    run(&format!("ip -n {server} link set eth0 up"));
+    // It went with the link.
+    run(&format!("ip -n {server} addr replace 2001:db8::1/64 dev eth0 nodad"));
+    site.wait(|status| ipv6(status, |one| one.carrier));
+}
+
+#[test]
+fn a_cable_that_moves_to_a_network_without_dhcp_leaves_its_lease_behind() {
+    let mut site = with_router("");
+    let dnsmasq = serve(&mut site, &[RANGE, "--enable-ra", "--ra-param=eth0,10"]);
+    site.start_network();
+    site.wait(|status| is_leased(status) && status.online);
+    site.stop(dnsmasq);
+    pull_and_plug(&site);
+    announce(&mut site, "prefix 2001:db8::/64 { }; MaxRtrAdvInterval 4; MinRtrAdvInterval 3;");
+    let status = site.wait(|status| status.online && !is_leased(status));
+    assert!(ipv6(&status, |one| one.ipv6.state.is_empty()), "{status:?}");
 }
 
 #[test]

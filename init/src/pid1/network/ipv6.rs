@@ -37,6 +37,8 @@ use crate::pid1::dhcp6::wire::Udp;
 pub(super) const GROUPS: [MulticastGroup; 2] = [MulticastGroup::Ipv6Ifinfo, MulticastGroup::Ipv6Route];
 /// `either6`: so long a router has, which the kernel asks three times, four seconds apart (RFC 4861 section 10).
 const PATIENCE: Duration = Duration::from_secs(12);
+/// An address of DHCPv6 is alone: which others are on the link is for routers to say (RFC 5942 section 3).
+const AS_LEASED: &str = "/128";
 /// So many addresses and routers of an interface are told of: anybody on the link can announce more.
 const TOLD: usize = 8;
 
@@ -173,16 +175,19 @@ impl Interface {
             status.deprecated.push(text.into());
         }
         // A router gave one: `either6` need not ask.
-        let from_router = message.header.scope == AddressScope::Universe && self.ipv6.lease.is_none();
-        if self.method.v6 == V6::Either && from_router && self.ipv6.said.is_none() {
+        let from_router = message.header.scope == AddressScope::Universe && !text.ends_with(AS_LEASED);
+        let no_lease = self.ipv6.lease.is_none() && self.ipv6.said.is_none();
+        if self.method.v6 == V6::Either && from_router && no_lease {
             self.ipv6.stop();
             self.status.ipv6.state = String::new();
         }
         true
     }
 
-    fn has_address6(&self) -> bool {
-        self.status.addresses.iter().any(|address| address.contains(':') && !address.starts_with("fe80:"))
+    /// Whether a router gave an address; one of DHCPv6 may be left from before.
+    fn has_address_of_router(&self) -> bool {
+        let mut ipv6 = self.status.addresses.iter().filter(|address| address.contains(':'));
+        ipv6.any(|address| !address.starts_with("fe80:") && !address.ends_with(AS_LEASED))
     }
 }
 
@@ -224,7 +229,7 @@ impl Network {
     /// Starts the client that is wanted, or ends the one that is not.
     fn ask_as_wanted(&mut self, index: u32) {
         let Some(interface) = self.interfaces.get_mut(&index) else { return };
-        let has_address = interface.has_address6();
+        let has_address = interface.has_address_of_router();
         let wanted = wanted(&interface.method.v6, interface.ipv6.said, has_address);
         let wanted = wanted.filter(|_| interface.status.carrier);
         if wanted.is_some() && wanted == interface.ipv6.client.as_ref().map(|one| (one.wants, one.patience)) {
@@ -293,7 +298,6 @@ impl Network {
         }
     }
 
-    /// As /128: which addresses are on the link is for routers to say (RFC 5942 section 3).
     async fn add_leased(&self, index: u32, one: &Address) {
         let mut request = self.handle.address().add(index, one.address.into(), 128).replace();
         let mut times = CacheInfo::default();
