@@ -17,7 +17,7 @@ use super::file;
 use super::pace::{self, Backoff};
 use super::sntp::{self, SntpError};
 use crate::status::{NETWORK_STATUS_PATH, NetworkStatus, RUN_DIR};
-use crate::transport::Transport;
+use crate::transport::{Transport, host_and_port};
 
 /// Unix seconds; grows only.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
@@ -149,7 +149,8 @@ impl Asker {
             if self.gone.contains(*server) {
                 continue;
             }
-            match sntp::ask(server, sntp::PORT, &self.resolver) {
+            let (host, port) = host_and_port(server, sntp::PORT);
+            match sntp::ask(host, port, &self.resolver) {
                 Ok(time) => {
                     if self.take(server, time) {
                         return true;

@@ -7,6 +7,7 @@
 pub mod desk;
 pub mod images;
 pub mod proxy;
+pub mod tls;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
