@@ -22,7 +22,7 @@ pub(crate) const PARAMETERS: &[Parameter] = &[
         "sha256//BASE64",
         "trust the HTTPS servers that have this public key, and no others; may be given more than once",
     ),
-    ("lifeboat.ntp", "HOST", "a time server; may be given more than once"),
+    ("lifeboat.ntp", "HOST[:PORT]", "a time server; may be given more than once"),
 ];
 
 /// The longest wait of `lifeboat.jitter=`: an hour.
@@ -217,16 +217,34 @@ fn from_base64(text: &str) -> Option<[u8; 32]> {
     if held == 0 { bytes.try_into().ok() } else { None }
 }
 
-/// A name or an address, without a port: SNTP has one of its own.
+/// A name or an address, an IPv6 one in brackets where a port follows.
 fn time_server(value: &str) -> Result<String, String> {
-    let plain = value.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(value);
+    let (host, port) = match value.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => (host, Some(port)),
+        _ => (value, None),
+    };
+    if port.is_some_and(|port| !port.parse::<u16>().is_ok_and(|port| port > 0)) {
+        return Err("the port is 1 to 65535".into());
+    }
+    let plain = host.strip_prefix('[').and_then(|text| text.strip_suffix(']')).unwrap_or(host);
     let is_address = plain.parse::<IpAddr>().is_ok();
-    let is_name = (1..=253).contains(&value.len())
-        && value.trim_end_matches('.').split('.').all(|label| {
+    let is_name = (1..=253).contains(&host.len())
+        && host.trim_end_matches('.').split('.').all(|label| {
             (1..=63).contains(&label.len())
                 && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
         });
-    if is_address || is_name { Ok(plain.into()) } else { Err("it is a host's name or an IP address".into()) }
+    if is_address || is_name { Ok(value.into()) } else { Err("it is a host's name or an IP address".into()) }
+}
+
+/// A time server's host and port, as [`Transport::time_servers`] gives them.
+pub fn host_and_port(server: &str, default: u16) -> (&str, u16) {
+    let (host, port) = match server.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') || host.ends_with(']') => {
+            (host, port.parse().unwrap_or(default))
+        }
+        _ => (server, default),
+    };
+    (host.trim_start_matches('[').trim_end_matches(']'), port)
 }
 
 fn push_server(servers: &mut Vec<String>, server: String) -> Result<(), String> {
@@ -314,7 +332,18 @@ mod tests {
              lifeboat.ntp=[2001:db8::123] ip=eth1:dhcp lifeboat.ntp=time.example.org",
         );
         let servers: Vec<&str> = read.time_servers().collect();
-        assert_eq!(servers, ["time.example.org", "2001:db8::123", "192.0.2.123"]);
+        assert_eq!(servers, ["time.example.org", "[2001:db8::123]", "192.0.2.123"]);
+        for (server, host, port) in [
+            ("time.example.org", "time.example.org", 123),
+            ("time.example.org:1123", "time.example.org", 1123),
+            ("192.0.2.1:1123", "192.0.2.1", 1123),
+            ("2001:db8::1", "2001:db8::1", 123),
+            ("[2001:db8::1]", "2001:db8::1", 123),
+            ("[2001:db8::1]:1123", "2001:db8::1", 1123),
+        ] {
+            let read = transport(&format!("lifeboat.ntp={server}"));
+            assert_eq!(read.time_servers().map(|one| host_and_port(one, 123)).next(), Some((host, port)));
+        }
     }
 
     #[test]
@@ -337,7 +366,9 @@ mod tests {
             "lifeboat.pin=sha256//47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU",
             "lifeboat.pin=md5//AAAA",
             "lifeboat.ntp=",
-            "lifeboat.ntp=time.example.org:123",
+            "lifeboat.ntp=time.example.org:ntp",
+            "lifeboat.ntp=time.example.org:0",
+            "lifeboat.ntp=[time.example.org]x:123",
             "lifeboat.ntp=a..b",
         ] {
             let quoted = format!("\"{bad}\"");

@@ -146,6 +146,9 @@ fn a_server_that_does_not_know_is_followed_by_one_that_does() {
     assert_eq!(lookup(&site.resolver(), "a.example").unwrap(), ["192.0.2.7"]);
     let error = lookup(&site.resolver(), "c.example").unwrap_err().to_string();
     assert!(error.contains("192.0.2.1: REFUSED, 192.0.2.2: REFUSED"), "{error}");
+    // A name that is refused with its domain is asked for without it.
+    site.write("search other.example\nnameserver 192.0.2.1\nnameserver 192.0.2.2\noptions ndots:2\n");
+    assert_eq!(lookup(&site.resolver(), "a.example").unwrap(), ["192.0.2.7"]);
 }
 
 #[test]
@@ -199,7 +202,7 @@ fn a_file_that_changes_counts_at_once() {
     // Nobody answers any more: the address of before serves.
     site.stop("192.0.2.2");
     assert_eq!(get("two.example").unwrap(), b"here");
-    assert!(get("three.example").unwrap_err().contains("no name server answers"));
+    assert!(get("three.example").unwrap_err().contains("no name server answers it"));
     assert_eq!(web.count(), 3);
 }
 

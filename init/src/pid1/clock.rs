@@ -6,6 +6,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Once;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::file;
 use super::pace::{self, Backoff};
 use super::sntp::{self, SntpError};
 use crate::status::{NETWORK_STATUS_PATH, NetworkStatus, RUN_DIR};
-use crate::transport::Transport;
+use crate::transport::{Transport, host_and_port};
 
 /// Unix seconds; grows only.
 static FLOOR: AtomicU64 = AtomicU64::new(0);
@@ -99,12 +100,15 @@ pub fn drivers_are_there() -> Result<()> {
     raise(floor, "this image was built")
 }
 
-/// Starts the thread that asks time servers: those of the command line, then DHCP's.
+/// Starts the thread that asks time servers: those of the command line, then DHCP's. One is enough, however often it is asked for.
 pub fn start(transport: Transport) {
-    let keep = move || keep(&transport);
-    if let Err(error) = std::thread::Builder::new().name("clock".into()).spawn(keep) {
-        tracing::warn!("the clock is not set by a time server: {error}");
-    }
+    static STARTED: Once = Once::new();
+    STARTED.call_once(|| {
+        let keep = move || keep(&transport);
+        if let Err(error) = std::thread::Builder::new().name("clock".into()).spawn(keep) {
+            tracing::warn!("the clock is not set by a time server: {error}");
+        }
+    });
 }
 
 fn keep(transport: &Transport) {
@@ -149,7 +153,8 @@ impl Asker {
             if self.gone.contains(*server) {
                 continue;
             }
-            match sntp::ask(server, sntp::PORT, &self.resolver) {
+            let (host, port) = host_and_port(server, sntp::PORT);
+            match sntp::ask(host, port, &self.resolver) {
                 Ok(time) => {
                     if self.take(server, time) {
                         return true;
@@ -160,7 +165,8 @@ impl Asker {
                     if matches!(&error, SntpError::Kiss(code) if code != "RATE") {
                         self.gone.insert((*server).into());
                     }
-                    self.say(format!("clock: time server {server}: {error}"));
+                    let kind = std::mem::discriminant(&error);
+                    self.say(server, &format!("{kind:?}"), &format!("time server {server}: {error}"));
                 }
             }
         }
@@ -173,27 +179,28 @@ impl Asker {
         match weigh(now, time, FLOOR.load(Ordering::Relaxed)) {
             Verdict::BeforeFloor => {
                 let time = utc(time.as_secs());
-                self.say(format!(
-                    "clock: time server {server} says {time}, before what is known to be over: not believed"
-                ));
+                let text = "before what is known to be over: not believed";
+                self.say(server, "floor", &format!("time server {server} says {time}, {text}"));
                 return false;
             }
-            Verdict::Close => self.say(format!("clock: {} is right, says {server}", utc(now.as_secs()))),
+            Verdict::Close => {
+                self.say(server, "right", &format!("{} is right, says {server}", utc(now.as_secs())));
+            }
             Verdict::Step => match set(time) {
                 Ok(()) => {
                     let (from, to) = (utc(now.as_secs()), utc(time.as_secs()));
                     tracing::info!("clock: set from {from} to {to}, as {server} says");
                 }
-                Err(error) => self.say(format!("clock: {error:#}")),
+                Err(error) => self.say(server, "set", &format!("{error:#}")),
             },
         }
         true
     }
 
-    fn say(&mut self, text: String) {
-        let key = text.split(": ").take(2).collect::<Vec<_>>().join(": ");
-        if self.said.insert(key) {
-            tracing::info!("{text}");
+    /// Once for each server and kind of message.
+    fn say(&mut self, server: &str, kind: &str, text: &str) {
+        if self.said.insert(format!("{server} {kind}")) {
+            tracing::info!("clock: {text}");
         }
     }
 }

@@ -59,7 +59,7 @@ pub fn config(pins: Option<&[[u8; 32]]>, dates: Dates, authorities: &Authorities
         Some(pins) => Trust::Pins(pins.into()),
         None => Trust::Authorities(authorities.clone(), OnceLock::new()),
     };
-    let verifier = Verifier { provider: provider.clone(), trust, dates, told: Mutex::default() };
+    let verifier = Verifier { provider: provider.clone(), trust, dates };
     Ok(ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()
         .context("setting up TLS")?
@@ -82,8 +82,6 @@ struct Verifier {
     provider: Arc<CryptoProvider>,
     trust: Trust,
     dates: Dates,
-    /// What was warned of: once is enough.
-    told: Mutex<BTreeSet<String>>,
 }
 
 impl ServerCertVerifier for Verifier {
@@ -109,7 +107,7 @@ impl ServerCertVerifier for Verifier {
             let (reason, fits) = match result {
                 Ok(verified) => {
                     if let Some(reason) = &first {
-                        self.warn(name, reason);
+                        warn(name, reason);
                     }
                     return Ok(verified);
                 }
@@ -158,13 +156,13 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-impl Verifier {
-    fn warn(&self, name: &ServerName<'_>, reason: &str) {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        let host = name.to_str();
-        if told.insert(host.clone().into_owned()) {
-            tracing::warn!("{host}: {reason}; going on, since trust here does not depend on the clock");
-        }
+/// Once for each host: clients come and go.
+fn warn(name: &ServerName<'_>, reason: &str) {
+    static TOLD: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let host = name.to_str().into_owned();
+    let mut told = TOLD.lock().unwrap_or_else(PoisonError::into_inner);
+    if told.insert(host.clone()) {
+        tracing::warn!("{host}: {reason}; going on, since trust here does not depend on the clock");
     }
 }
 

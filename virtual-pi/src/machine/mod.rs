@@ -46,7 +46,7 @@ const MISSING_IN_RASPI4B: [&str; 6] = [
     "/soc/hdmi@7ef05700",
     "/soc/i2c@7ef09500",
 ];
-/// `virt`'s real-time clock: a Pi 4 has none.
+/// `virt`'s real-time clock: a Pi 4 has none, but boards with one exist.
 const CLOCK_OF_VIRT: &str = "/pl031@9010000";
 
 /// A running machine. It is killed when this is dropped.
@@ -407,7 +407,9 @@ fn write_files(options: &Options, folder: &Path) -> Result<[&'static str; 3]> {
                 machine.push(format!(",dumpdtb={}", tree.to_string_lossy().replace(',', ",,")));
             }
             tool::run(command.args(words), "qemu-system-arm").context("asking QEMU for its device tree")?;
-            device_tree::disable(&tree, CLOCK_OF_VIRT)?;
+            if options.battery_clock.is_none() {
+                device_tree::disable(&tree, CLOCK_OF_VIRT)?;
+            }
             if options.ramoops {
                 device_tree::add_ramoops(&tree, options.pi.memory)?;
             }

@@ -54,6 +54,8 @@ pub struct Options {
     pub ramoops: bool,
     /// Whether the machine goes on after a reset, with what is in memory, instead of ending.
     pub reboots: bool,
+    /// What a battery-backed clock says at the start, as QEMU's `-rtc base=` takes it; `None`: there is none, as on a Pi 4.
+    pub battery_clock: Option<String>,
     /// For how long after the start what the guest sends is dropped, so that it gets no address.
     pub no_dhcp_for: Duration,
     /// What is wrong with the line to the network, if something is.
@@ -87,6 +89,7 @@ impl Options {
             watchdog: false,
             ramoops: false,
             reboots: false,
+            battery_clock: None,
             no_dhcp_for: Duration::ZERO,
             line: None,
             card: true,
@@ -130,6 +133,9 @@ impl Options {
         }
         if self.watchdog {
             words.add("-device i6300esb -action watchdog=reset");
+        }
+        if let Some(base) = &self.battery_clock {
+            words.add("-rtc").word(&format!("base={base}"));
         }
         for (number, disk) in self.disks.iter().enumerate() {
             self.disk(&mut words, number, disk)?;

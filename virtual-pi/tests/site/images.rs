@@ -102,6 +102,7 @@ impl Images {
         keygen("boot", "boot", &self.boot_key);
         keygen("image", "image", &self.image_key);
         keygen("image", "other", &self.other_key);
+        super::tls::make_authority(folder);
         if !self.ssh_key.exists() {
             run(Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&self.ssh_key));
         }
@@ -118,6 +119,7 @@ compression_level = 3
 [access]
 authorized_keys = ["id_ed25519.pub"]
 image_keys = ["image.pub"]
+ca_certificates = ["ca.pem"]
 [sign]
 key = "boot.pem"
 # What the profile "full" has of the programs that our own verbs call.

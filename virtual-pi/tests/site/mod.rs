@@ -8,6 +8,7 @@ pub mod desk;
 pub mod images;
 pub mod layer;
 pub mod proxy;
+pub mod tls;
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};

@@ -45,8 +45,8 @@ pub enum ResolveError {
         /// Who was asked.
         servers: String,
     },
-    /// None of them answered.
-    #[error("looking up {name}: no name server answers ({failures})")]
+    /// None of them had an answer.
+    #[error("looking up {name}: no name server answers it ({failures})")]
     NoAnswer {
         /// The name.
         name: String,
@@ -99,6 +99,8 @@ impl Resolver {
         if conf.servers.is_empty() {
             return self.kept(name).ok_or_else(|| ResolveError::NoServer(name.into()));
         }
+        let began = Instant::now();
+        let mut trouble = None;
         for candidate in conf.candidates(name) {
             match self.both_families(&candidate, &conf.servers).await {
                 Ok(addresses) if addresses.is_empty() => {}
@@ -107,10 +109,16 @@ impl Resolver {
                     return Ok(addresses);
                 }
                 Err(failures) => {
-                    let error = ResolveError::NoAnswer { name: name.into(), failures };
-                    return self.kept(name).ok_or(error);
+                    trouble = Some(failures);
+                    // Servers that refuse one name may know the next; silent ones stay silent.
+                    if began.elapsed() >= LIMIT {
+                        break;
+                    }
                 }
             }
+        }
+        if let Some(failures) = trouble {
+            return self.kept(name).ok_or_else(|| ResolveError::NoAnswer { name: name.into(), failures });
         }
         let servers: Vec<String> = conf.servers.iter().map(|server| server.ip().to_string()).collect();
         Err(ResolveError::NoAddress { name: name.into(), servers: servers.join(", ") })

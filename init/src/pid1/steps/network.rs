@@ -31,7 +31,7 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 /// `lifeboat.jitter=`: machines that power up together do not ask together. A worker that starts anew does not wait again.
 fn wait_by_chance(boot: &mut Boot, waited: &Path) {
     let Some(most) =
-        boot.plan.transport.jitter.filter(|_| !waited.exists() && boot.plan.goal != Goal::Rescue)
+        boot.plan.transport.jitter.filter(|_| !waited.exists() && matches!(boot.plan.goal, Goal::RamBoot(_)))
     else {
         return;
     };
