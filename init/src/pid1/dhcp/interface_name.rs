@@ -54,18 +54,18 @@ fn path(device: &Path, port: &str) -> Option<String> {
     if bus(&device).as_deref() == Some("virtio") {
         device = device.parent()?.into();
     }
-    let usb = match bus(&device).as_deref() {
+    let behind = match bus(&device).as_deref() {
         Some("pci") => String::new(),
         Some("usb") => usb(device.file_name()?.to_str()?)?,
         _ => return None,
     };
-    let pci = device.ancestors().find(|ancestor| bus(ancestor).as_deref() == Some("pci"))?;
-    let mut name = format!("en{}", self::pci(pci)?);
-    if usb.is_empty() && port != "0" {
+    let nearest = device.ancestors().find(|ancestor| bus(ancestor).as_deref() == Some("pci"))?;
+    let mut name = format!("en{}", pci(nearest)?);
+    if behind.is_empty() && port != "0" {
         // Writing to a String cannot fail.
         let _ = write!(name, "d{port}");
     }
-    Some(name + &usb)
+    Some(name + &behind)
 }
 
 /// `0001:02:03.4` is `P1p2s3f4`.
@@ -155,13 +155,13 @@ mod tests {
     #[test]
     fn others_are_named_by_their_place() {
         let virtio = "pci0000:00/0000:00:01.0/virtio0";
-        let usb = "platform/pcie/pci0000:00/0000:00:00.0/0000:01:00.0/usb1/1-1/1-1.2/1-1.2:1.0";
+        let dongle = "platform/pcie/pci0000:00/0000:00:00.0/0000:01:00.0/usb1/1-1/1-1.2/1-1.2:1.0";
         let card = "pci0001:00/0001:00:00.0/0001:02:00.1";
         for (place, buses, expected) in [
             (virtio, vec![(virtio, "virtio"), ("pci0000:00/0000:00:01.0", "pci")], "enp0s1"),
             (
-                usb,
-                vec![(usb, "usb"), ("platform/pcie/pci0000:00/0000:00:00.0/0000:01:00.0", "pci")],
+                dongle,
+                vec![(dongle, "usb"), ("platform/pcie/pci0000:00/0000:00:00.0/0000:01:00.0", "pci")],
                 "enp1s0u1u2",
             ),
             (card, vec![(card, "pci")], "enP1p2s0f1"),
@@ -169,12 +169,8 @@ mod tests {
         ] {
             assert_eq!(name(&mocked(place, &buses)).as_deref(), Some(expected), "{place}");
         }
-        assert_eq!(usb_of("1-1.4:2.3").as_deref(), Some("u1u4c2i3"));
-        assert_eq!(usb_of("usb1"), None);
-    }
-
-    fn usb_of(device: &str) -> Option<String> {
-        usb(device)
+        assert_eq!(usb("1-1.4:2.3").as_deref(), Some("u1u4c2i3"));
+        assert_eq!(usb("usb1"), None);
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Network {
     /// Starts the client of an interface that has a carrier, with the lease that it had.
     pub(super) async fn start_client(&mut self, index: u32) {
         let held = self.held(index);
-        if let Some(held) = &held {
+        // One that is over is the client's to tell of.
+        if let Some(held) = held.as_ref().filter(|held| !held.left().is_zero()) {
             // Also for one that was started again: name servers and routes are those of this lease until it is known better.
             self.bind(index, held).await;
         }
