@@ -104,7 +104,9 @@ fn the_manifest_names_every_file() {
 #[test]
 fn the_firmware_s_files_are_as_configured() {
     let site = Site::new();
-    site.configure("[boot]\ncmdline = \"quiet x=1\"\nconfig_txt = [\"gpu_mem=32\"]\n[serials]\ndebian-13 = 7\n");
+    site.configure(
+        "[boot]\ncmdline = \"quiet x=1\"\nconfig_txt = [\"gpu_mem=32\"]\n[serials]\ndebian-13 = 7\n",
+    );
     site.built(&[]);
     let cat = |path: &str| {
         text(run(&site.path("out"), "mtools", "mtype", &["-i", "boot.img", &format!("::{path}")]))
