@@ -20,6 +20,15 @@ use crate::signed::SIGNATURE_LIMIT;
 /// Images without a manifest are fetched in pieces of this size.
 const PIECE: u64 = 1 << 20;
 
+/// What an image is held against.
+#[derive(Clone, Copy)]
+struct Here<'a> {
+    /// The running kernel's release, where the image should have modules for it.
+    kernel: Option<&'a str>,
+    /// Which serial numbers are too old.
+    known: &'a Known,
+}
+
 pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let ram_boot = boot.ram_boot()?;
     let root = (&ram_boot.url, &ram_boot.mirrors, &ram_boot.trust);
@@ -31,8 +40,8 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
     let mut images = Vec::new();
     for (n, (url, mirrors, trust)) in places.into_iter().enumerate() {
         // A layer need not have modules.
-        let kernel = (n == 0).then_some(&boot.machine.kernel);
-        images.push(learn_from_any(&client, url, mirrors, trust, (kernel, &known))?);
+        let kernel = (n == 0).then_some(boot.machine.kernel.as_str());
+        images.push(learn_from_any(&client, url, mirrors, trust, Here { kernel, known: &known })?);
     }
     boot.images = images;
     Ok(())
@@ -44,7 +53,7 @@ fn learn_from_any(
     url: &Url,
     mirrors: &[Url],
     trust: &Trust,
-    here: (Option<&String>, &Known),
+    here: Here<'_>,
 ) -> Result<Image> {
     let sources: Vec<&Url> = [url].into_iter().chain(mirrors).collect();
     let mut failures = Vec::new();
@@ -63,12 +72,7 @@ fn learn_from_any(
 }
 
 /// What the image at this place is.
-fn learn(
-    client: &Client,
-    url: &Url,
-    trust: &Trust,
-    (kernel, known): (Option<&String>, &Known),
-) -> Result<Image> {
+fn learn(client: &Client, url: &Url, trust: &Trust, Here { kernel, known }: Here<'_>) -> Result<Image> {
     let (url, mirrors) = (url.clone(), Vec::new());
     if let Trust::Sha256(hash) = trust {
         let size = http::size(client, &url)?;
@@ -92,7 +96,7 @@ fn learn(
         crate::size::human(manifest.size)
     );
     if let Some(kernel) = kernel
-        && !manifest.kernel_releases.contains(kernel)
+        && !manifest.kernel_releases.iter().any(|release| release == kernel)
     {
         tracing::info!("it has no modules for the running kernel {kernel}");
     }
