@@ -32,3 +32,9 @@ pub mod sweep;
 pub mod systemd;
 pub mod usr;
 pub mod watchdog;
+
+/// PID 1 may not be killed for lack of memory; its children may, and come back: after what people have started. What is
+/// started for a person takes less (`rescue-tools/src/sshd/oom.rs`).
+pub fn become_service() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-500");
+}
