@@ -45,8 +45,7 @@ fn main() -> ExitCode {
 /// A child's whole life: where its messages go, its work, and the one line on why it ended.
 fn child(name: &'static str, work: impl FnOnce() -> anyhow::Result<()>) -> ExitCode {
     kmsg::start(name);
-    // PID 1 may not be killed for lack of memory; its children may, and come back: after what people have started.
-    let _ = std::fs::write("/proc/self/oom_score_adj", "-500");
+    init::pid1::become_service();
     match work() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -190,6 +190,8 @@ impl Boot {
         if let Err(error) = mounts::mount_proc() {
             tracing::error!("{error:#}");
         }
+        // Of all children this one alone begins before /proc is there.
+        super::become_service();
         // The kernel drops all but ten lines in five seconds otherwise (Documentation/admin-guide/sysctl/kernel.rst). It
         // takes the word only with its newline.
         let _ = std::fs::write("/proc/sys/kernel/printk_devkmsg", "on\n");

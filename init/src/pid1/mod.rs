@@ -49,3 +49,9 @@ pub mod tls;
 pub mod usr;
 pub mod watchdog;
 pub mod zram;
+
+/// PID 1 may not be killed for lack of memory; its children may, and come back: after what people have started. What is
+/// started for a person takes less (`rescue-tools/src/sshd/oom.rs`).
+pub fn become_service() {
+    let _ = std::fs::write("/proc/self/oom_score_adj", "-500");
+}
