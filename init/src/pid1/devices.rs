@@ -48,7 +48,7 @@ fn load_always(folder: &Path) {
     // The same module by both ways at once is the kernel's to sort out: the second finds it there.
     let Ok(mut modules) = Modules::read(folder) else { return };
     // A place for a crash's last words that the command line names has no device to ask for its driver.
-    let crashes = modules.has_options("ramoops").then_some("ramoops");
+    let crashes = modules.has_parameters("ramoops").then_some("ramoops");
     for name in ALWAYS.into_iter().chain(crashes) {
         if let Err(error) = modules.load(name) {
             tracing::warn!("{error:#}");

@@ -24,7 +24,7 @@ pub struct Modules {
     soft: HashMap<String, Soft>,
     builtin: HashSet<String>,
     /// By module: what it is told.
-    parameters: HashMap<String, String>,
+    parameters: Vec<(String, String)>,
     loaded: HashSet<String>,
 }
 
@@ -77,8 +77,8 @@ impl Modules {
     }
 
     /// Whether the command line has parameters for a module.
-    pub fn has_options(&self, name: &str) -> bool {
-        self.parameters.contains_key(name)
+    pub fn has_parameters(&self, name: &str) -> bool {
+        self.parameters.iter().any(|(module, _)| module == name)
     }
 
     /// Loads a module and what it needs. `Ok(false)`: it was there before.
@@ -105,7 +105,9 @@ impl Modules {
         for file in files.iter().rev() {
             let soft = self.soft.get(&name_of(file)).cloned().unwrap_or_default();
             self.load_wanted(&soft.before);
-            let parameters = self.parameters.get(&name_of(file)).map_or("", String::as_str);
+            let module = name_of(file);
+            let parameters = self.parameters.iter().find(|(name, _)| *name == module);
+            let parameters = parameters.map_or("", |(_, text)| text.as_str());
             insert(&self.folder.join(file), parameters)
                 .with_context(|| format!("loading {file} (for {name})"))?;
             self.load_wanted(&soft.after);
@@ -167,19 +169,20 @@ fn name_of(path: &str) -> String {
 
 /// What the command line has for modules (modprobe(8)): `usb-storage.quirks=…` is `quirks=…` for `usb_storage`. And
 /// `netconsole=…`, the word of a kernel that has it built in.
-fn parameters(line: &CommandLine) -> HashMap<String, String> {
-    let mut all: HashMap<String, String> = HashMap::new();
+fn parameters(line: &CommandLine) -> Vec<(String, String)> {
+    let mut all: Vec<(String, String)> = Vec::new();
     for word in &line.words {
         let of_netconsole = (word.name == "netconsole").then_some(("netconsole", "netconsole"));
         let Some((module, name)) = of_netconsole.or(word.name.split_once('.')) else { continue };
-        let text = all.entry(module.replace('-', "_")).or_default();
-        if !text.is_empty() {
-            text.push(' ');
-        }
-        text.push_str(name);
+        let module = module.replace('-', "_");
+        let mut parameter = name.to_owned();
         if let Some(value) = &word.value {
             let quote = if value.contains(char::is_whitespace) { "\"" } else { "" };
-            text.push_str(&format!("={quote}{value}{quote}"));
+            parameter = format!("{name}={quote}{value}{quote}");
+        }
+        match all.iter_mut().find(|(known, _)| *known == module) {
+            Some((_, text)) => *text = format!("{text} {parameter}"),
+            None => all.push((module, parameter)),
         }
     }
     all
@@ -284,11 +287,9 @@ mod tests {
         let all = parameters(&CommandLine::parse(
             "quiet usb-storage.quirks=1:2:u usb_storage.x a.b=\"c d\" netconsole=@/,@1.2.3.4/ -- e.f=1",
         ));
-        let mut all: Vec<(&str, &str)> =
-            all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
-        all.sort_unstable();
+        let all: Vec<(&str, &str)> = all.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
         let netconsole = ("netconsole", "netconsole=@/,@1.2.3.4/");
-        assert_eq!(all, [("a", "b=\"c d\""), netconsole, ("usb_storage", "quirks=1:2:u x")]);
+        assert_eq!(all, [("usb_storage", "quirks=1:2:u x"), ("a", "b=\"c d\""), netconsole]);
     }
 
     #[test]

@@ -124,16 +124,39 @@ impl Records {
 
     /// Whether ours are before theirs in the order of RFC 6762 section 8.2, so that we give way.
     pub fn give_way_to(&self, theirs: &[Record]) -> bool {
-        let sorted = |records: &mut dyn Iterator<Item = &Record>| {
-            let mut all: Vec<(u16, Vec<u8>)> = records.map(|one| (one.kind, one.data.clone())).collect();
-            all.sort();
-            all
-        };
-        [&self.host, &self.instance].into_iter().any(|name| {
-            let theirs = sorted(&mut theirs.iter().filter(|one| one.name == *name));
-            !theirs.is_empty() && sorted(&mut self.unique().filter(|one| one.name == *name)) < theirs
-        })
+        [&self.host, &self.instance]
+            .into_iter()
+            .any(|name| theirs.iter().any(|one| one.name == *name) && self.is_before(theirs, name))
     }
+
+    /// Compares in that order without sorting: the next of each in turn.
+    fn is_before(&self, theirs: &[Record], name: &Name) -> bool {
+        let mut last = None;
+        loop {
+            let ours = next_above(&mut self.unique().filter(|one| one.name == *name), last);
+            let theirs = next_above(&mut theirs.iter().filter(|one| one.name == *name), last);
+            match (ours, theirs) {
+                (Some(ours), Some(theirs)) if ours == theirs => last = Some(ours),
+                (Some(ours), Some(theirs)) => return ours < theirs,
+                (ours, theirs) => return ours.is_none() && theirs.is_some(),
+            }
+        }
+    }
+}
+
+/// The smallest type and data above `last`.
+fn next_above<'a>(
+    records: &mut dyn Iterator<Item = &'a Record>,
+    last: Option<(u16, &[u8])>,
+) -> Option<(u16, &'a [u8])> {
+    let mut found: Option<(u16, &[u8])> = None;
+    for record in records {
+        let this = (record.kind, record.data.as_slice());
+        if last.is_none_or(|last| this > last) && found.is_none_or(|found| this < found) {
+            found = Some(this);
+        }
+    }
+    found
 }
 
 /// The types of NSEC (RFC 4034 section 4.1.2): all of ours are in the first window.

@@ -357,11 +357,12 @@ impl Presence {
 
     /// The numbers of the records that answer, without those that are known (section 7.1).
     fn numbers(&self, questions: &[&Question], known: &[Record]) -> Vec<usize> {
-        let mut numbers: Vec<usize> =
-            questions.iter().flat_map(|question| self.records.answer(question)).collect();
-        numbers.sort_unstable();
-        numbers.dedup();
-        numbers.retain(|number| !self.is_known(*number, known));
+        let mut numbers = Vec::new();
+        for number in questions.iter().flat_map(|question| self.records.answer(question)) {
+            if !numbers.contains(&number) && !self.is_known(number, known) {
+                numbers.push(number);
+            }
+        }
         numbers
     }
 

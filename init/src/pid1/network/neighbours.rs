@@ -1,7 +1,6 @@
 //! What the network child tells its neighbours and hears from them: the name that it is found by ([`crate::pid1::mdns`]),
 //! the switch and its spanning tree ([`crate::pid1::switch`]).
 
-use std::collections::HashSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
@@ -31,7 +30,7 @@ pub(super) struct Neighbours {
     mdns: Option<mdns::Handle>,
     switch: Option<switch::Handle>,
     /// The interfaces that are listened on.
-    joined: HashSet<u32>,
+    joined: Vec<u32>,
     name: Option<String>,
 }
 
@@ -71,7 +70,7 @@ impl Neighbours {
             switch::listen(move |index, heard| sender.blocking_send(News::Heard(index, heard)).is_ok());
         let switch =
             heard.inspect_err(|error| tracing::warn!("{error:#}: switches are not listened to")).ok();
-        (Neighbours { mdns, switch, joined: HashSet::new(), name: None }, receiver)
+        (Neighbours { mdns, switch, joined: Vec::new(), name: None }, receiver)
     }
 }
 
@@ -98,10 +97,11 @@ impl Network {
         let mut links = Vec::new();
         for (index, interface) in &mut self.interfaces {
             interface.refresh(now);
-            if self.neighbours.joined.insert(*index)
-                && let Some(Err(error)) = self.neighbours.switch.as_ref().map(|switch| switch.join(*index))
-            {
-                tracing::warn!("{}: {error:#}: its switch is not listened to", interface.status.name);
+            if !self.neighbours.joined.contains(index) {
+                self.neighbours.joined.push(*index);
+                if let Some(Err(error)) = self.neighbours.switch.as_ref().map(|switch| switch.join(*index)) {
+                    tracing::warn!("{}: {error:#}: its switch is not listened to", interface.status.name);
+                }
             }
             let status = &interface.status;
             let addresses: Vec<IpAddr> =

@@ -6,7 +6,6 @@
 pub mod bpdu;
 pub mod lldp;
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,8 +86,8 @@ pub fn listen(tell: impl FnMut(u32, Heard) -> bool + Send + 'static) -> Result<H
 
 fn hear(sockets: &[OwnedFd; 2], mut tell: impl FnMut(u32, Heard) -> bool) {
     let mut buffer = [0; FRAME];
-    // By interface and socket: what was told, and when.
-    let mut told: HashMap<(u32, usize), (Heard, Instant)> = HashMap::new();
+    // By interface and socket: when it was told last.
+    let mut told: Vec<((u32, usize), Instant)> = Vec::new();
     loop {
         let mut polled =
             sockets.each_ref().map(|socket| PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
@@ -107,11 +106,11 @@ fn hear(sockets: &[OwnedFd; 2], mut tell: impl FnMut(u32, Heard) -> bool) {
             };
             let (Some(heard), Ok(index)) = (heard, u32::try_from(from.ifindex())) else { continue };
             let now = Instant::now();
-            let last = told.get(&(index, number));
-            if last.is_some_and(|(_, at)| now.saturating_duration_since(*at) < NOT_BEFORE) {
+            told.retain(|(_, at)| now.saturating_duration_since(*at) < NOT_BEFORE);
+            if told.iter().any(|(whose, _)| *whose == (index, number)) {
                 continue;
             }
-            told.insert((index, number), (heard.clone(), now));
+            told.push(((index, number), now));
             if !tell(index, heard) {
                 return;
             }
