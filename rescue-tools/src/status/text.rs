@@ -245,7 +245,7 @@ mod tests {
             "an earlier boot crashed: Oops",
             "10000000abcdef01",
             "Network   cm4-7.local (mDNS)\n",
-            "switch sw1, port 7",
+            "sw1, port 7 (LLDP)",
             "Reboots   none any more: 3 boots",
         ] {
             assert!(page.contains(part), "{part}: {page}");

@@ -6,7 +6,6 @@
 //! records go first.
 
 mod netconsole;
-mod receiver;
 pub mod record;
 mod syslog;
 

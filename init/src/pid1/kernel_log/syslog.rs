@@ -8,13 +8,15 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail, ensure};
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
+use tokio::runtime::Builder;
 
 use super::record::{self, Record};
-use super::{receiver, wait_for_network};
+use super::wait_for_network;
 use crate::kernel_log::Receiver;
+use crate::pid1::dns::resolver::Resolver;
 use crate::pid1::file;
 use crate::status::{MACHINE_PATH, Machine, NetworkStatus};
 
@@ -116,19 +118,7 @@ impl Sender<'_> {
     fn open(&mut self) -> Result<UdpSocket> {
         let network = wait_for_network(|network| network.online);
         self.host = host(&network);
-        let to = receiver::find(self.receiver, &network)?;
-        let any: SocketAddr = match to {
-            SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
-            SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
-        };
-        let socket = UdpSocket::bind(any).context("opening a UDP socket")?;
-        socket.connect(to).with_context(|| format!("connecting to {to}"))?;
-        // While an IPv6 address is not known to be ours alone, the kernel takes the loopback's: nothing would arrive.
-        let from = socket.local_addr().context("asking for our address")?;
-        anyhow::ensure!(
-            from.ip().is_loopback() == to.ip().is_loopback(),
-            "no address of ours reaches {to} yet"
-        );
+        let socket = connect(self.receiver)?;
         match &self.last {
             Some(last) => {
                 socket.send(last.as_bytes()).context("sending")?;
@@ -139,6 +129,33 @@ impl Sender<'_> {
         }
         Ok(socket)
     }
+}
+
+/// A socket to the first of the receiver's addresses that there is a way to.
+fn connect(receiver: &Receiver) -> Result<UdpSocket> {
+    let runtime = Builder::new_current_thread().enable_all().build().context("making a runtime")?;
+    let addresses = runtime.block_on(Resolver::default().lookup(&receiver.host))?;
+    let mut failures = Vec::new();
+    for address in addresses {
+        match connect_to((address, receiver.port).into()) {
+            Ok(socket) => return Ok(socket),
+            Err(error) => failures.push(format!("{error:#}")),
+        }
+    }
+    bail!("{}", failures.join("; "))
+}
+
+fn connect_to(to: SocketAddr) -> Result<UdpSocket> {
+    let any: SocketAddr = match to {
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    };
+    let socket = UdpSocket::bind(any).context("opening a UDP socket")?;
+    socket.connect(to).with_context(|| format!("connecting to {to}"))?;
+    // While an IPv6 address is not known to be ours alone, the kernel takes the loopback's: nothing would arrive.
+    let from = socket.local_addr().context("asking for our address")?;
+    ensure!(from.ip().is_loopback() == to.ip().is_loopback(), "no address of ours reaches {to} yet");
+    Ok(socket)
 }
 
 /// The host's name where it was given one, else its serial number.
