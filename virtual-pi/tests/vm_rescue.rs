@@ -81,17 +81,6 @@ fn an_unknown_parameter_is_named_and_ends_in_the_rescue() {
     assert!(ssh_ok(&machine, "rescue status").contains("lifeboat.ovrelay"), "the human sees it too");
 }
 
-#[test]
-fn no_dhcp_for_a_minute_then_dhcp() {
-    let server = Server::start();
-    let machine =
-        server.power_on_with("", |options| options.no_dhcp_for = std::time::Duration::from_secs(60));
-    let waiting = wait(&machine, "no address", |status| status.next.contains("without an answer"));
-    assert_eq!(waiting.step, "network");
-    wait(&machine, "rescue", |status| status.step == "rescue");
-    ssh_ok(&machine, "true");
-}
-
 /// Without its food the watchdog resets the machine: the kernel is made to panic, and told to stay so.
 #[test]
 fn a_dead_kernel_is_reset_by_the_watchdog() {

@@ -71,7 +71,7 @@ pub struct Options {
 }
 
 /// Where a card is plugged in later.
-pub(super) const SLOT: &str = "slot";
+pub(super) const SLOT: &str = "later";
 /// The time limit where none is given.
 pub const TIME_LIMIT: Duration = Duration::from_secs(3600);
 

