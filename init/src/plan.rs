@@ -304,6 +304,10 @@ fn parameter_names() -> String {
 }
 
 pub(crate) fn http_url(text: &str) -> Result<Url, String> {
+    // RFC 3986, section 2. And idna asserts what some host names in other scripts do not hold.
+    if !text.is_ascii() {
+        return Err("a URL is ASCII: write a host name as xn--…, and a path with %…".into());
+    }
     let url = Url::parse(text).map_err(|error| format!("not a URL: {error}"))?;
     match url.scheme() {
         "http" | "https" if url.has_host() => Ok(url),
@@ -462,6 +466,7 @@ mod tests {
             "systemd.hostname=a_b",
             "lifeboat.layer=http://a/site.img",
             "root=live:nfs://a/b.squashfs",
+            "root=live:http://AΣ/b.squashfs",
             "root=live:http://a/b.img",
             "root=LABEL=",
             "root=sda1",
