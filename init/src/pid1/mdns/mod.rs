@@ -1,10 +1,11 @@
 //! Multicast DNS (RFC 6762, RFC 6763): the Pi is `NAME.local` on every link that it is on, and says that SSH is there. So a
 //! person finds it who knows neither its address nor the DHCP server.
 //!
-//! [`responder`] owns the order: probe, announce, answer, give way. It stands on [`records`] (what we have to say) and
+//! [`responder`] owns the order: probe, announce, answer, give way; [`presence`] is its part on one interface. They stand on [`records`] (what we have to say) and
 //! [`message`] (how it is written). This file owns the thread and its sockets ([`socket`]).
 
 pub mod message;
+mod presence;
 pub mod records;
 pub mod responder;
 mod socket;
