@@ -207,13 +207,21 @@ fn small() -> PathBuf {
     MADE.get_or_init(make).clone()
 }
 
+/// The TCP of QEMU's user network waits seconds for each frame that is lost.
+const PATIENCE: Duration = Duration::from_secs(900);
+
 fn bad_line(line: Line) -> Outcome {
     let server = Server::start();
     server.put_os(&small());
     let append = format!("root=live:{}", server.url("small.squashfs"));
-    let machine = server.power_on_with(&append, |options| options.line = Some(line));
+    let machine = server.power_on_with(&append, |options| {
+        options.line = Some(line);
+        options.time_limit = PATIENCE * 2;
+    });
     day(&machine, || {
-        wait_console(&machine, "TEST-OS end");
+        if let Err(error) = machine.wait_for_console("TEST-OS end", PATIENCE) {
+            panic!("{error:#}\nconsole:\n{}", machine.console());
+        }
         let traffic = machine.traffic().unwrap();
         // A modem's buffer loses some as well.
         assert!(line.loss_percent == 0 || traffic.lost() > traffic.passed() / 20, "{traffic:?}");
