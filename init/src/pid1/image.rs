@@ -1,7 +1,7 @@
 //! An image on its way into RAM: which chunks are there and good, and the fetch of those that are not.
 //!
 //! A chunk is in the file only when it is good (or, for an image known by one SHA-256, as far as the bytes in their order
-//! go). So the file itself says after a crash what need not be fetched again: invariant 7, held by the rows of `vm_bad_days` and
+//! go). So the file itself says after a crash what need not be fetched again: invariant 7, held by the rows of `vm::bad_days` and
 //! by `a_worker_killed_mid_fetch_resumes`.
 
 use std::fs::{File, OpenOptions};

@@ -239,7 +239,7 @@ impl Supervisor {
         }
     }
 
-    /// Invariant 2: no failure is the end. The row "too big for the RAM" of `vm_bad_days` holds it.
+    /// Invariant 2: no failure is the end. The row "too big for the RAM" of `vm::bad_days` holds it.
     fn reboot_when_forgotten(&mut self) {
         let Some(limit) = self.reboot_after else { return };
         if is_logged_in() {

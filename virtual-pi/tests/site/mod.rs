@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use init::status::BootStatus;
 use virtual_pi::board::{Board, Pi, Serial};
@@ -109,6 +109,15 @@ impl Server {
         let url = format!("http://127.0.0.1:{}/v1/devices", self.port);
         let output = Command::new("curl").args(["-sf", &url]).output().expect("curl (Debian package: curl)");
         serde_json::from_slice(&output.stdout).expect("devices are JSON")
+    }
+
+    /// Waits until the server knows this of its devices: events arrive some time after what they tell of.
+    pub fn wait_for_devices(&self, text: &str) {
+        let began = Instant::now();
+        while !self.devices().to_string().contains(text) {
+            assert!(began.elapsed() < LIMIT, "no {text:?} in {}", self.devices());
+            std::thread::sleep(Duration::from_millis(200));
+        }
     }
 
     /// The log's records so far.

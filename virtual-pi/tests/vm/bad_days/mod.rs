@@ -1,26 +1,17 @@
 //! Bad days: a table of what goes wrong with network and server, each row a boot. What came of it and how soon SSH answered is
-//! shown at the end. Most rows mainly wait, so several run at a time.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
+//! shown at the end. Most rows mainly wait.
 mod fetch;
 mod network;
-#[path = "../site/mod.rs"]
-mod site;
 
-use std::sync::{Mutex, mpsc};
+use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
+use libtest_mimic::Trial;
 use virtual_pi::machine::Machine;
 
-use site::LIMIT;
+use crate::site::LIMIT;
+use crate::{tables, trial};
 
 /// A boot, and what is expected of it: it panics when that does not come.
 pub type Row = (&'static str, fn() -> Outcome);
@@ -35,31 +26,19 @@ pub struct Outcome {
 
 /// SSH greets long before a boot has come to its end.
 const GREETING: Duration = Duration::from_secs(10);
-/// More than cores: a Pi that waits for its cable needs none.
-const AT_ONCE: usize = 6;
 
-static TABLE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn main() {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(arguments.test_threads.unwrap_or(1).max(AT_ONCE));
-    let rows = network::ROWS.iter().chain(fetch::ROWS);
-    let trial = |(name, run): &'static Row| {
-        Trial::test(*name, move || {
-            tell(name, &run());
-            Ok(())
-        })
-    };
-    let conclusion = libtest_mimic::run(&arguments, rows.map(trial).collect());
-    let mut table = std::mem::take(&mut *TABLE.lock().unwrap());
-    table.sort();
-    println!("{:40} {:>10}  what came of it\n{}\n", "bad day", "SSH after", table.join("\n"));
-    conclusion.exit();
+/// The rows as tests.
+pub fn trials() -> impl Iterator<Item = Trial> {
+    fetch::ROWS
+        .iter()
+        .chain(network::ROWS)
+        .map(|(name, run)| trial(format!("bad_days::{name}"), move || tell(name, &run())))
 }
 
 fn tell(name: &str, outcome: &Outcome) {
     let ssh = outcome.ssh.map_or("-".into(), |time| format!("{:.1} s", time.as_secs_f64()));
-    TABLE.lock().unwrap().push(format!("{name:40} {ssh:>10}  {}", outcome.end));
+    let head = format!("{:40} {:>10}  what came of it", "bad day", "SSH after");
+    tables::add(&head, format!("{name:40} {ssh:>10}  {}", outcome.end));
 }
 
 /// Runs `watch` with a machine that was just started, and measures meanwhile when SSH greets.

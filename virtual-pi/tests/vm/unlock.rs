@@ -1,21 +1,18 @@
 //! Encrypted disks: made in a guest by the rescue's own cryptsetup, unlocked over real SSH, and booted from.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 
+use crate::site::{LIMIT, Server, images, ssh_ok, ssh_options, wait, wait_console};
 use serde_json::Value;
-use site::{LIMIT, Server, images, ssh_ok, ssh_options, wait, wait_console};
 use virtual_pi::machine::Machine;
+
+tests![
+    luks_of_every_kind_opens_for_the_right_passphrase_only,
+    a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked,
+    a_debian_on_an_encrypted_disk_boots_by_its_own_kernel,
+];
 
 const MIB: u64 = 1 << 20;
 
@@ -28,7 +25,7 @@ fn disks(folder: &Path, sizes_mib: &[u64]) -> Vec<PathBuf> {
     sizes_mib.iter().enumerate().map(disk).collect()
 }
 
-/// [`site::ssh`] with something on standard input.
+/// [`crate::site::ssh`] with something on standard input.
 fn ssh_with_input(machine: &Machine, command: &str, input: &[u8]) -> Output {
     machine.ssh_banner(LIMIT).expect("an SSH banner");
     let mut child = client(machine, &[], command);
@@ -78,7 +75,6 @@ mkfs.ext4 -q /dev/vg0/data; lvm vgchange -q -an vg0; cryptsetup close c
 cryptsetup open --key-file /root/two --header /root/header /dev/vdd d; mkfs.ext4 -q /dev/mapper/d; cryptsetup close d
 "#;
 
-#[test]
 fn luks_of_every_kind_opens_for_the_right_passphrase_only() {
     let server = Server::start();
     let folder = tempfile::tempdir_in(images::folder()).unwrap();
@@ -223,7 +219,6 @@ for f in dev proc sys; do umount -l /mnt/disk/$f; done
 ls -l /mnt/disk/boot >&2
 "#;
 
-#[test]
 fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
     let server = Server::start();
     server.put_os(&images::debian());
@@ -259,7 +254,6 @@ fn a_debian_on_an_encrypted_disk_boots_once_it_is_unlocked() {
     );
 }
 
-#[test]
 fn a_debian_on_an_encrypted_disk_boots_by_its_own_kernel() {
     let server = Server::start();
     server.put_os(&images::debian_with_kernel());
@@ -274,11 +268,11 @@ fn a_debian_on_an_encrypted_disk_boots_by_its_own_kernel() {
     let uuid = uuid.lines().last().unwrap().trim();
 
     // By hand: the passphrase is typed once, and the kernel forgets it where it is not needed.
-    let locked = site::ssh(&machine, "rescue boot --kexec --yes");
+    let locked = crate::site::ssh(&machine, "rescue boot --kexec --yes");
     assert_eq!(locked.status.code(), Some(3), "{locked:?}");
     assert!(text(&locked.stderr).contains("rescue unlock"), "{locked:?}");
     assert!(ssh_with_input(&machine, "rescue unlock --no-keep", b"over the wire").status.success());
-    let unknown = site::ssh(&machine, "rescue boot --kexec --yes");
+    let unknown = crate::site::ssh(&machine, "rescue boot --kexec --yes");
     assert_eq!(unknown.status.code(), Some(3), "{unknown:?}");
     assert!(text(&unknown.stderr).contains("is not known any more"), "{unknown:?}");
     ssh_ok(
@@ -291,7 +285,7 @@ fn a_debian_on_an_encrypted_disk_boots_by_its_own_kernel() {
     assert!(said.contains("loaded: /vmlinuz, /boot/initrd.img-6"), "{said}");
     assert!(said.contains("the passphrase of /dev/vda2 goes with it"), "{said}");
     // PID 1 may end the session before its last word.
-    site::ssh(&machine, "rescue boot --kexec --yes");
+    crate::site::ssh(&machine, "rescue boot --kexec --yes");
     runs_from_disk(&machine);
     runs_its_own_kernel(&machine);
     // Its host key among other things: without, the next start would be one after a power cut.

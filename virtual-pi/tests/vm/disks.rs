@@ -1,21 +1,18 @@
 //! Disks in the rescue: shown, checked, repaired and mounted, over the system's own `ssh`. Each file system is made by
 //! its own mkfs in the guest, filled, and damaged by writing over its metadata.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::site::{Server, images, ssh, ssh_ok, wait};
 use serde_json::Value;
-use site::{Server, images, ssh, ssh_ok, wait};
 use virtual_pi::machine::Machine;
+
+tests![
+    damaged_file_systems_are_shown_and_repaired,
+    what_is_in_use_is_refused_and_not_changed,
+    a_journal_is_played_back_only_when_told,
+];
 
 const GUEST: &str = include_str!("disks/guest.sh");
 const MIB: u64 = 1 << 20;
@@ -213,7 +210,6 @@ fn repaired(pi: &Pi, before: &[String], finding: impl Fn(&Case) -> &'static str)
     assert!(CASES.iter().all(|case| of_device(&json, case.disk)["result"] == "clean"), "{json}");
 }
 
-#[test]
 fn damaged_file_systems_are_shown_and_repaired() {
     let pi = Pi::boot(&CASES.map(|case| case.mib));
     // The first block is lost: nothing recognises them, and what was there is found all the same.
@@ -266,7 +262,6 @@ const USED: &[(char, &str, &str)] = &[
     ('g', "make g mkfs.ext4 -q -F && losetup /dev/loop3 /dev/vdg", "losetup --detach /dev/loop3"),
 ];
 
-#[test]
 fn what_is_in_use_is_refused_and_not_changed() {
     let pi = Pi::boot(&[32, 32, 64, 64, 32, 32, 32]);
     for (_, use_it, _) in USED {
@@ -324,7 +319,6 @@ fn shown(pi: &Pi) {
 }
 
 /// Invariant 4, for journals: after a power cut, looking and mounting leave every byte; repairing plays them back.
-#[test]
 fn a_journal_is_played_back_only_when_told() {
     let kinds = [
         ('a', 'b', "mkfs.ext4 -q -F"),

@@ -1,9 +1,6 @@
 //! A Linux on the machine: report port, device tree, network, SSH greeting, watchdog. Debian's arm64 kernel and busybox
 //! are fetched once by `apt-get download` (which takes `dpkg --add-architecture arm64` and `apt-get update` before), or
 //! are in the folder that `VIRTUAL_PI_LINUX` names, unpacked by `dpkg-deb -x`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -14,12 +11,20 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use common::{Keys, Text, files_with, image, pi};
+use crate::common::{Keys, Text, files_with, image, pi};
 use init::event::State;
 use virtual_pi::bootloader::firmware::Boot;
 use virtual_pi::bootloader::http::Source;
 use virtual_pi::bootloader::{http_boot, load_unsigned};
 use virtual_pi::machine::{End, Machine, Model, Options};
+
+tests![
+    reports_arrive,
+    http_boot_to_a_greeting,
+    no_address_while_frames_are_dropped,
+    a_watchdog_bites,
+    the_real_device_tree,
+];
 
 const LONG: Duration = Duration::from_secs(300);
 
@@ -156,7 +161,6 @@ fn modules(more: &[&'static str]) -> Vec<&'static str> {
     [&VIRTIO[..], more].concat()
 }
 
-#[test]
 fn reports_arrive() {
     let script = r#"
 port=$(grep -lx org.lifeboat.report /sys/class/virtio-ports/*/name); port=/dev/$(basename $(dirname $port))
@@ -189,7 +193,6 @@ say rescue failed; poweroff -f"#;
     }
 }
 
-#[test]
 fn http_boot_to_a_greeting() {
     let linux = Linux::new();
     let keys = Keys::new(2048);
@@ -219,7 +222,6 @@ fn http_boot_to_a_greeting() {
     assert_eq!(machine.ssh_banner(LONG).unwrap(), "SSH-2.0-test");
 }
 
-#[test]
 fn no_address_while_frames_are_dropped() {
     let script = format!(
         "{UP}udhcpc -q -n -i eth0 -t 2 -T 1 -s /bin/true >/dev/null || echo NO-ADDRESS\n{ADDRESS}poweroff -f"
@@ -233,7 +235,6 @@ fn no_address_while_frames_are_dropped() {
     assert_eq!(machine.wait_for_end(LONG).unwrap(), End::PowerOff);
 }
 
-#[test]
 fn a_watchdog_bites() {
     let script = "watchdog -T 2 -t 1 -F /dev/watchdog0 & sleep 3; echo FED; kill -9 $!; sleep 1000";
     let boot = Linux::new().boot(&modules(&["i6300esb"]), script);
@@ -243,7 +244,6 @@ fn a_watchdog_bites() {
     assert_eq!(machine.wait_for_end(LONG).unwrap(), End::Watchdog);
 }
 
-#[test]
 fn the_real_device_tree() {
     let modules =
         ["usb-common", "usbcore", "roles", "udc-core", "phy-generic", "dwc2", "mii", "usbnet", "cdc_ether"];

@@ -1,17 +1,14 @@
 //! The rescue, over HTTP boot, from outside by the system's own `ssh`: log in, look around, break it.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
-mod site;
+use crate::site::{LIMIT, Server, kill_9, ssh, ssh_ok, wait, wait_console};
 
-use site::{LIMIT, Server, kill_9, ssh, ssh_ok, wait, wait_console};
+tests![
+    a_rescue_answers_ssh_and_tells_what_it_is,
+    every_child_killed_comes_back,
+    an_unknown_parameter_is_named_and_ends_in_the_rescue,
+    a_dead_kernel_is_reset_by_the_watchdog,
+];
 
-#[test]
 fn a_rescue_answers_ssh_and_tells_what_it_is() {
     let server = Server::start();
     let machine = server.power_on(&format!("lifeboat.server={}", server.url("")));
@@ -33,8 +30,8 @@ fn a_rescue_answers_ssh_and_tells_what_it_is() {
     let fingerprint = ssh_ok(&machine, "cat /run/lifeboat/ssh_host_ed25519_key.fingerprint");
     assert!(fingerprint.starts_with("SHA256:") && console.contains(fingerprint.trim()), "{console}");
     // The boot server was told.
-    let devices = server.devices().to_string();
-    assert!(devices.contains("10000000abcdef01") && devices.contains("rescue"), "{devices}");
+    server.wait_for_devices("10000000abcdef01");
+    server.wait_for_devices("\"rescue\"");
     // Invariant 4: no disk was touched, and the tools are there.
     for tool in ["e2fsck -V", "cryptsetup --version", "rsync --version", "btrfs --version", "lsblk"] {
         ssh_ok(&machine, &format!("{tool} 2>&1"));
@@ -42,7 +39,6 @@ fn a_rescue_answers_ssh_and_tells_what_it_is() {
 }
 
 /// Invariant 1. Each child is killed as the out-of-memory killer would, and PID 1 as anybody might try.
-#[test]
 fn every_child_killed_comes_back() {
     let server = Server::start();
     let machine = server.power_on("");
@@ -71,7 +67,6 @@ fn every_child_killed_comes_back() {
     assert!(!machine.console().contains("Kernel panic"));
 }
 
-#[test]
 fn an_unknown_parameter_is_named_and_ends_in_the_rescue() {
     let server = Server::start();
     let append = format!("root=live:{} lifeboat.ovrelay=1G", server.url("tiny.squashfs"));
@@ -82,7 +77,6 @@ fn an_unknown_parameter_is_named_and_ends_in_the_rescue() {
 }
 
 /// Without its food the watchdog resets the machine: the kernel is made to panic, and told to stay so.
-#[test]
 fn a_dead_kernel_is_reset_by_the_watchdog() {
     let server = Server::start();
     let machine = server.power_on_with("panic=0", |options| options.watchdog = true);

@@ -1,21 +1,18 @@
 //! The hardware watchdog: a boot that hangs ends in a reset, a person is never reset, and an OS that feeds it gets it
 //! running.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use site::images::{folder, make_os, tiny_root};
-use site::{Images, LIMIT, Server, ssh, ssh_ok, ssh_options, wait, wait_console};
+use crate::site::images::{folder, make_os, tiny_root};
+use crate::site::{Images, LIMIT, Server, ssh, ssh_ok, ssh_options, wait, wait_console};
 use virtual_pi::machine::{End, Machine};
+
+tests![
+    a_worker_that_hangs_ends_in_a_watchdog_reset,
+    nobody_who_is_logged_in_is_reset,
+    an_os_that_feeds_it_gets_it_running_and_another_does_not,
+];
 
 /// PID 1 counts a silent worker as hanging after 60 s, and QEMU's watchdog bites 30 s later.
 const BITES_AFTER: Duration = Duration::from_secs(90);
@@ -44,7 +41,6 @@ fn log_in(machine: &Machine) -> Child {
         .expect("ssh (Debian package: openssh-client)")
 }
 
-#[test]
 fn a_worker_that_hangs_ends_in_a_watchdog_reset() {
     let server = Server::start();
     let machine = rescue(&server);
@@ -54,7 +50,6 @@ fn a_worker_that_hangs_ends_in_a_watchdog_reset() {
     assert_eq!(end, End::Watchdog, "{}", machine.console());
 }
 
-#[test]
 fn nobody_who_is_logged_in_is_reset() {
     let server = Server::start();
     let machine = rescue(&server);
@@ -103,7 +98,6 @@ echo TEST-OS feeds
 while :; do echo . >&3; $b sleep 5; done
 ";
 
-#[test]
 fn an_os_that_feeds_it_gets_it_running_and_another_does_not() {
     for (name, is_told) in [("feeds.squashfs", true), ("starves.squashfs", false)] {
         let server = Server::start();

@@ -1,22 +1,15 @@
 //! The runbooks of docs/: each of their commands, as written, against a virtual Pi.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::path::Path;
 use std::process::Command;
 
+use crate::site::desk::{Desk, commands};
+use crate::site::images::{folder, run, tiny_root};
+use crate::site::{HOST, Images, LIMIT, Server, ssh_ok, wait, wait_console};
 use serde_json::json;
-use site::desk::{Desk, commands};
-use site::images::{folder, run, tiny_root};
-use site::{HOST, Images, LIMIT, Server, ssh_ok, wait, wait_console};
 use virtual_pi::machine::{Machine, Options};
+
+tests![re_image_a_disk, repair_a_disk, unlock_a_pi_from_far_away,];
 
 fn bash(here: &Path, script: &str) {
     run(Command::new("bash").current_dir(here).args(["-ec", script]));
@@ -35,7 +28,6 @@ fn usb_disk(options: &mut Options, here: &Path, name: &str, plugged_in: bool) {
     }
 }
 
-#[test]
 fn re_image_a_disk() {
     let commands = commands("reimage.md", "# ", "");
     assert!(commands.len() > 10, "{commands:?}");
@@ -119,7 +111,6 @@ fn hash(path: &Path) -> String {
     String::from_utf8(output.stdout).unwrap().split(' ').next().unwrap().into()
 }
 
-#[test]
 fn repair_a_disk() {
     let commands = commands("rescue-disks.md", "## Repair a disk", "## rescue disks");
     assert!(commands.len() > 10, "{commands:?}");
@@ -182,7 +173,6 @@ fn make_damaged_disk(here: &Path) {
     );
 }
 
-#[test]
 fn unlock_a_pi_from_far_away() {
     let at_boot = commands("unlock.md", "## 2.", "## 3.");
     assert_eq!(at_boot, ["ssh -t pi rescue unlock", "ssh pi rescue unlock < passphrase-file"]);
@@ -206,7 +196,7 @@ fn unlock_a_pi_from_far_away() {
     drop(machine);
 
     // The words of the book's own example.
-    let book = std::fs::read_to_string(site::workspace().join("docs/unlock.md")).unwrap();
+    let book = std::fs::read_to_string(crate::site::workspace().join("docs/unlock.md")).unwrap();
     let words = "rd.luks.uuid=UUID root=LABEL=root";
     assert_eq!(book.matches(words).count(), 2, "in image.toml, and for init --explain");
     let words = words.replace("UUID", &uuid);

@@ -1,20 +1,12 @@
 //! The kernel crashes, the machine starts anew, and the next boot tells of it.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
-mod site;
-
-use site::{LIMIT, Server, ssh, ssh_ok, wait};
+use crate::site::{LIMIT, Server, ssh, ssh_ok, wait};
 use virtual_pi::machine::Machine;
+
+tests![a_crash_is_told_in_the_next_boot,];
 
 const PANIC: &str = "Kernel panic - not syncing: sysrq triggered crash";
 
-#[test]
 fn a_crash_is_told_in_the_next_boot() {
     let server = Server::start();
     let append = format!("lifeboat.server={} panic=1", server.url(""));
@@ -36,7 +28,7 @@ fn a_crash_is_told_in_the_next_boot() {
     assert!(status.contains("an earlier boot crashed"), "{status}");
     let log = ssh_ok(&machine, "rescue log --crash");
     assert!(log.contains("== dmesg-ramoops-0") && log.contains(PANIC), "{log}");
-    assert!(server.devices().to_string().contains(PANIC), "{}", server.devices());
+    server.wait_for_devices(PANIC);
     restart(&machine, "rescue reboot --yes", "reboot: Restarting system");
     assert!(!ssh_ok(&machine, "rescue status").contains("an earlier boot"), "it is told once");
 }

@@ -1,14 +1,5 @@
 //! The rescue's SSH server in the guest, from outside by OpenSSH's own programs: files both ways, many at once, a flood,
 //! a session that outlives its connection, a host key that stays.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,9 +7,16 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::site::{LIMIT, Server, images, ssh, ssh_ok, ssh_options, wait};
 use sha2::{Digest, Sha256};
-use site::{LIMIT, Server, images, ssh, ssh_ok, ssh_options, wait};
 use virtual_pi::machine::Machine;
+
+tests![
+    files_go_both_ways_by_every_program,
+    thirty_two_at_once_and_a_flood_while_one_works,
+    a_shell_in_tmux_outlives_its_connection,
+    a_host_key_on_a_disk_stays,
+];
 
 /// What is copied, in MiB. Under emulation a few of them take a second: `LIFEBOAT_TRANSFER_MIB=1024` is for machines with
 /// time.
@@ -60,7 +58,6 @@ fn copy(mut command: Command, from: &str, to: &str) {
     assert!(output.status.success(), "{name}: {}", String::from_utf8_lossy(&output.stderr));
 }
 
-#[test]
 fn files_go_both_ways_by_every_program() {
     let server = Server::start();
     let machine = server.power_on_with("", |options| {
@@ -141,7 +138,6 @@ impl Drop for Session {
 
 const SHELL: &str = "echo ready; while read line; do eval $line; done";
 
-#[test]
 fn thirty_two_at_once_and_a_flood_while_one_works() {
     let server = Server::start();
     let machine = server.power_on("");
@@ -182,7 +178,6 @@ fn thirty_two_at_once_and_a_flood_while_one_works() {
     assert_eq!(ssh_ok(&machine, "echo in").trim(), "in");
 }
 
-#[test]
 fn a_shell_in_tmux_outlives_its_connection() {
     let server = Server::start();
     let machine = server.power_on("");
@@ -222,7 +217,6 @@ fn a_shell_in_tmux_outlives_its_connection() {
     until("answer=yes=42");
 }
 
-#[test]
 fn a_host_key_on_a_disk_stays() {
     let folder = tempfile::tempdir_in(images::folder()).unwrap();
     let tree = folder.path().join("tree");
@@ -245,7 +239,7 @@ fn a_host_key_on_a_disk_stays() {
     assert_eq!(ssh_ok(&machine, "cat /run/lifeboat/ssh_host_ed25519_key.fingerprint").trim(), fingerprint);
     let said = format!("host key {fingerprint}, of this device, from LABEL=keys");
     assert!(machine.console().contains(&said), "{}", machine.console());
-    assert!(server.devices().to_string().contains(fingerprint), "{}", server.devices());
+    server.wait_for_devices(fingerprint);
     // OpenSSH's client agrees.
     let known = folder.path().join("known_hosts");
     let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();

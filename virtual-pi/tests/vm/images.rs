@@ -1,20 +1,18 @@
 //! Images of a boot into RAM that lie over each other, and what survives a reboot: the newest serial number that was
 //! booted, and how many boots came to nothing.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use site::images::{folder, program, run};
-use site::{Images, LIMIT, Server, layer, ssh_ok, wait, wait_console};
+use crate::site::images::{folder, program, run};
+use crate::site::{Images, LIMIT, Server, layer, ssh_ok, wait, wait_console};
+
+tests![
+    an_overlay_that_is_missing_or_tampered_with_is_waited_for_and_wins,
+    swap_in_compressed_ram_goes_along,
+    an_image_that_is_older_than_the_one_booted_before_is_refused,
+    boots_that_come_to_nothing_are_counted_and_then_one_stays,
+];
 
 const STATE: &str = "lifeboat.state=LABEL=state:/lifeboat.json";
 
@@ -34,7 +32,6 @@ fn state_on(disk: &Path) -> serde_json::Value {
 }
 
 /// An OS and a site's overlay. The overlay comes late, then with a wrong byte, then as it was signed.
-#[test]
 fn an_overlay_that_is_missing_or_tampered_with_is_waited_for_and_wins() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -74,7 +71,6 @@ fn an_overlay_that_is_missing_or_tampered_with_is_waited_for_and_wins() {
     assert!(console.contains("tiny.squashfs: fetched 0 B in"), "{console}");
 }
 
-#[test]
 fn swap_in_compressed_ram_goes_along() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -95,7 +91,6 @@ fn swap_in_compressed_ram_goes_along() {
 }
 
 /// Invariant 5, across boots.
-#[test]
 fn an_image_that_is_older_than_the_one_booted_before_is_refused() {
     let server = Server::start();
     let folder = tempfile::tempdir_in(folder()).unwrap();
@@ -142,7 +137,6 @@ fn an_image_that_is_older_than_the_one_booted_before_is_refused() {
 }
 
 /// Invariant 2, and its bound: what two reboots did not mend a third will not.
-#[test]
 fn boots_that_come_to_nothing_are_counted_and_then_one_stays() {
     const REBOOT: &str = "neither progress nor a login for 15 s: rebooting";
     let server = Server::start();

@@ -1,23 +1,24 @@
-//! Boots into RAM, and what goes wrong on the way. The OS is a small one, so that each fault is quick; `vm_debian` has a
+//! Boots into RAM, and what goes wrong on the way. The OS is a small one, so that each fault is quick; `vm::debian` has a
 //! real one.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
-mod site;
+use crate::site::images::{folder, sign_os};
+use crate::site::proxy::Proxy;
+use crate::site::{HOST, Images, LIMIT, Server, kill_9, ssh_ok, wait, wait_console};
 
-use site::images::{folder, sign_os};
-use site::proxy::Proxy;
-use site::{HOST, Images, LIMIT, Server, kill_9, ssh_ok, wait, wait_console};
+tests![
+    an_image_is_fetched_verified_and_handed_over_to,
+    a_worker_killed_mid_fetch_resumes,
+    an_image_that_comes_late_is_found,
+    an_image_signed_by_a_stranger_is_refused,
+    a_hand_over_waits_for_a_human,
+    an_image_without_an_os_is_named,
+    every_step_that_fails_is_retried,
+    a_hand_over_that_fails_leads_back,
+];
 
 /// A rate at which the 24 MiB take long enough for a test to step in.
 const SLOW: u64 = 4 << 20;
 
-#[test]
 fn an_image_is_fetched_verified_and_handed_over_to() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -37,7 +38,6 @@ fn an_image_is_fetched_verified_and_handed_over_to() {
     }
 }
 
-#[test]
 fn a_worker_killed_mid_fetch_resumes() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -54,7 +54,6 @@ fn a_worker_killed_mid_fetch_resumes() {
     assert!(received < size + size / 2, "{received} bytes received for an image of {size}");
 }
 
-#[test]
 fn an_image_that_comes_late_is_found() {
     let server = Server::start();
     let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
@@ -65,7 +64,6 @@ fn an_image_that_comes_late_is_found() {
     wait_console(&machine, "TEST-OS end");
 }
 
-#[test]
 fn an_image_signed_by_a_stranger_is_refused() {
     let server = Server::start();
     let stranger = folder().join("stranger.squashfs");
@@ -83,14 +81,13 @@ fn an_image_signed_by_a_stranger_is_refused() {
 }
 
 /// Whoever is at work in the rescue is not thrown out by a boot that succeeds meanwhile.
-#[test]
 fn a_hand_over_waits_for_a_human() {
     let server = Server::start();
     let machine = server.power_on(&format!("root=live:{}", server.url("tiny.squashfs")));
     wait(&machine, "404", |status| status.last_error.is_some());
     machine.ssh_banner(LIMIT).unwrap();
     let mut human = std::process::Command::new("ssh")
-        .args(site::ssh_options(&machine))
+        .args(crate::site::ssh_options(&machine))
         .args(["root@127.0.0.1", "echo here; sleep 1000"])
         .stdout(std::process::Stdio::piped())
         .spawn()
@@ -104,14 +101,13 @@ fn a_hand_over_waits_for_a_human() {
     wait_console(&machine, "TEST-OS end");
 }
 
-#[test]
 fn an_image_without_an_os_is_named() {
     let server = Server::start();
     let empty = folder().join("empty");
     std::fs::create_dir_all(empty.join("etc")).unwrap();
     let squashfs = folder().join("empty.squashfs");
-    site::images::run(
-        std::process::Command::new(site::program("boot-files"))
+    crate::site::images::run(
+        std::process::Command::new(crate::site::program("boot-files"))
             .arg("os")
             .arg(&empty)
             .args(["--no-init-check", "--output"])
@@ -128,7 +124,6 @@ fn an_image_without_an_os_is_named() {
 }
 
 /// Each step is made to fail once; each time the cause is named, and the boot arrives all the same.
-#[test]
 fn every_step_that_fails_is_retried() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -144,7 +139,6 @@ fn every_step_that_fails_is_retried() {
 }
 
 /// An exec that fails leads back to the rescue: PID 1 lives, SSH answers, and the image need not be fetched again.
-#[test]
 fn a_hand_over_that_fails_leads_back() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);

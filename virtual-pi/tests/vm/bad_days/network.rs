@@ -6,14 +6,14 @@ use std::time::Duration;
 use serde_json::json;
 use virtual_pi::machine::{Machine, Options};
 
+use super::{Outcome, Row, day};
 use crate::site::{Server, kill_9, ssh_ok, wait, wait_console};
-use crate::{Outcome, Row, day};
 
 pub(crate) const ROWS: &[Row] = &[
-    ("no network card", no_card),
     ("a network card after 2 min", a_card_after_two_minutes),
     ("a cable after 3 min", a_cable_after_three_minutes),
     ("a DHCP server after 3 min", a_server_after_three_minutes),
+    ("no network card", no_card),
     ("two DHCP servers", two_servers),
     ("a fixed address alone", a_fixed_address),
     ("IPv6 alone", ipv6_alone),

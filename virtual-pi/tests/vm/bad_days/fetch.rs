@@ -7,12 +7,13 @@ use std::time::Duration;
 use init::status::BootStatus;
 use virtual_pi::machine::{Line, Machine};
 
+use super::{Outcome, Row, day};
 use crate::site::images::{folder, make_os, tiny_root};
 use crate::site::proxy::Proxy;
 use crate::site::{HOST, Images, Server, ssh_ok, wait, wait_console};
-use crate::{Outcome, Row, day};
 
 pub(crate) const ROWS: &[Row] = &[
+    ("one frame of ten is lost", || bad_line(Line { loss_percent: 10, ..GOOD })),
     ("cut at 10 percent", || cut_at(10)),
     ("cut at 50 percent", || cut_at(50)),
     ("cut at 99 percent", || cut_at(99)),
@@ -23,7 +24,6 @@ pub(crate) const ROWS: &[Row] = &[
     ("a captive portal, then the image", a_captive_portal),
     ("too big for the RAM", too_big),
     ("256 kbit/s", || bad_line(Line { rate: Some(256_000), ..GOOD })),
-    ("one frame of ten is lost", || bad_line(Line { loss_percent: 10, ..GOOD })),
     ("2 s there and back", || bad_line(Line { delay: Duration::from_secs(1), ..GOOD })),
 ];
 

@@ -3,25 +3,17 @@
 //! in a machine that answers SSH; never in a panic.
 //!
 //! `make chaos RUNS=50` runs many; the vm tier a few (LIFEBOAT_CHAOS_RUNS, LIFEBOAT_CHAOS_SEED for the first one's).
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::fmt::Write;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use libtest_mimic::{Arguments, Trial};
-use site::proxy::Proxy;
-use site::{HOST, Images, LIMIT, Server, ssh_options};
+use crate::site::proxy::Proxy;
+use crate::site::{HOST, Images, LIMIT, Server, ssh_options};
+use libtest_mimic::Trial;
 use virtual_pi::machine::Machine;
+
+use crate::{tables, trial};
 
 /// A rate at which the fetch lasts as long as the trouble.
 const RATE: u64 = 2 << 20;
@@ -29,26 +21,15 @@ const RATE: u64 = 2 << 20;
 const TROUBLES: u64 = 12;
 const CHILDREN: [&str; 5] = ["init boot", "init network", "init devices", "rescue sshd", "rescue console"];
 
-static TABLE: Mutex<Vec<String>> = Mutex::new(Vec::new());
-
-fn main() {
+/// As many as asked for.
+pub fn trials() -> impl Iterator<Item = Trial> {
     let number = |name: &str, default: u64| -> u64 {
         let Ok(text) = std::env::var(name) else { return default };
         text.parse().unwrap_or_else(|_| panic!("{name}={text}: a whole number is needed"))
     };
     let first = number("LIFEBOAT_CHAOS_SEED", 1);
     let seeds = first..first + number("LIFEBOAT_CHAOS_RUNS", 3);
-    let trials = seeds.map(|seed| {
-        Trial::test(format!("chaos with the seed {seed}"), move || {
-            run(seed);
-            Ok(())
-        })
-    });
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
-    let mut table = std::mem::take(&mut *TABLE.lock().unwrap());
-    table.sort();
-    println!("{:>5} {:>7} {:>9}  end and troubles\n{}\n", "seed", "time", "received", table.join("\n"));
-    conclusion.exit();
+    seeds.map(|seed| trial(format!("chaos::seed_{seed}"), move || run(seed)))
 }
 
 fn run(seed: u64) {
@@ -77,7 +58,8 @@ fn run(seed: u64) {
     let size = Images::get().tiny.metadata().unwrap().len();
     let received = proxy.passed() as f64 / size as f64;
     let seconds = began.elapsed().as_secs_f64();
-    TABLE.lock().unwrap().push(format!("{seed:>5} {seconds:>5.0} s {received:>7.2} x  {end}:{told}"));
+    let head = format!("{:>5} {:>7} {:>9}  end and troubles", "seed", "time", "received");
+    tables::add(&head, format!("{seed:>5} {seconds:>5.0} s {received:>7.2} x  {end}:{told}"));
 }
 
 fn over(machine: &Machine) -> bool {
@@ -138,7 +120,7 @@ fn end_of(machine: &Machine) -> Option<&'static str> {
     if machine.wait_for_console("TEST-OS end", LIMIT).is_ok() {
         return Some("the OS");
     }
-    let ssh = site::ssh(machine, "rescue status");
+    let ssh = crate::site::ssh(machine, "rescue status");
     ssh.status.success().then_some("SSH")
 }
 

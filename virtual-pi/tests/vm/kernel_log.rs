@@ -1,19 +1,12 @@
 //! The kernel's log leaves the machine: by syslog, and by netconsole, whose module is loaded once there is a network.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::net::UdpSocket;
 use std::sync::mpsc;
 use std::time::Instant;
 
-use site::{HOST, LIMIT, Server, ssh_ok, wait, wait_console};
+use crate::site::{HOST, LIMIT, Server, ssh_ok, wait, wait_console};
+
+tests![the_log_of_a_pi_arrives_by_syslog_and_by_netconsole,];
 
 /// A port of this host, read all the while: what the kernel has no room for is lost.
 struct Port {
@@ -50,7 +43,6 @@ impl Port {
     }
 }
 
-#[test]
 fn the_log_of_a_pi_arrives_by_syslog_and_by_netconsole() {
     let [mut syslog, mut netconsole] = [Port::open(), Port::open()];
     let server = Server::start();
@@ -69,7 +61,7 @@ fn the_log_of_a_pi_arrives_by_syslog_and_by_netconsole() {
     netconsole.hear("lifeboat-test: said in the guest");
     syslog.hear("] said in the guest");
     // The child that sends is killed: its successor goes on, and nothing is sent twice.
-    site::kill_9(&machine, "init log");
+    crate::site::kill_9(&machine, "init log");
     wait_console(&machine, "log ended");
     ssh_ok(&machine, "echo '<3>lifeboat-test: said to the next' > /dev/kmsg");
     syslog.hear("] said to the next");

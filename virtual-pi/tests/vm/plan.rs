@@ -1,16 +1,9 @@
 //! The boot server's plan: a Pi whose command line says nothing goes where the server says.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
-mod site;
-
+use crate::site::{Images, Server, ssh_ok, wait, wait_console};
 use serde_json::json;
-use site::{Images, Server, ssh_ok, wait, wait_console};
+
+tests![a_pi_goes_where_its_server_says, a_signed_plan_may_start_a_disk,];
 
 const OWN: &str = "plans/10000000abcdef01.json";
 
@@ -22,7 +15,7 @@ fn put_plan(server: &Server, parameters: &str, signed: bool) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("plan.json");
         std::fs::write(&file, &plan).unwrap();
-        site::images::sign(&file);
+        crate::site::images::sign(&file);
         let signature = std::fs::read(folder.path().join("plan.json.minisig")).unwrap();
         server.put(&format!("{OWN}.minisig"), &signature);
     }
@@ -30,7 +23,6 @@ fn put_plan(server: &Server, parameters: &str, signed: bool) {
 }
 
 /// First a plan that it must not follow, then one for an image that is not there, at last a right one.
-#[test]
 fn a_pi_goes_where_its_server_says() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -46,7 +38,6 @@ fn a_pi_goes_where_its_server_says() {
 }
 
 /// A signed plan may name a disk; without one it waits for it.
-#[test]
 fn a_signed_plan_may_start_a_disk() {
     let server = Server::start();
     put_plan(&server, "root=LABEL=nowhere", true);

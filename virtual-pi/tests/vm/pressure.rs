@@ -1,14 +1,5 @@
 //! A person fills the RAM, by files, by memory, by processes: PID 1 and the SSH server do not notice, and the next login can
 //! clear up. And a machine that strangers knock at a thousand times has as much memory as before.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::io::{BufRead, BufReader};
 use std::net::TcpStream;
@@ -16,8 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use site::{LIMIT, Server, ssh_ok, ssh_options, wait};
+use crate::site::{LIMIT, Server, ssh_ok, ssh_options, wait};
 use virtual_pi::machine::Machine;
+
+tests![
+    full_ram_and_fork_bombs_in_a_session_take_nobody_else_down,
+    nor_do_they_where_the_initramfs_has_no_limit,
+    a_thousand_connects_leave_memory_flat,
+];
 
 /// What a session does, and how the next login sees that it has come to an end, or to its limits.
 const PRESSURE: [(&str, &str, &str); 5] = [
@@ -85,13 +82,11 @@ fn survive_pressure(append: &str, is_limited: bool) {
     assert!(!console.contains("Kernel panic"), "{console}");
 }
 
-#[test]
 fn full_ram_and_fork_bombs_in_a_session_take_nobody_else_down() {
     survive_pressure("", true);
 }
 
 /// With `root=` the kernel makes its initramfs a file system without any limit, whose pages cannot be given back.
-#[test]
 fn nor_do_they_where_the_initramfs_has_no_limit() {
     survive_pressure("root=UUID=none lifeboat.rescue", false);
 }
@@ -107,7 +102,6 @@ fn memory(machine: &Machine) -> (i64, i64) {
     (figures[0], figures[1])
 }
 
-#[test]
 fn a_thousand_connects_leave_memory_flat() {
     const CONNECTS: u32 = 1000;
     let server = Server::start();

@@ -1,17 +1,9 @@
 //! A full Debian with systemd in RAM, fetched over HTTP: the second thing the project is for.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
 
-mod site;
+use crate::site::{Server, images, ssh_ok, wait_console};
 
-use site::{Server, images, ssh_ok, wait_console};
+tests![debian_runs_from_ram,];
 
-#[test]
 fn debian_runs_from_ram() {
     let server = Server::start();
     server.put_os(&images::debian());

@@ -1,13 +1,4 @@
 //! The verbs by which people steer a boot and end it, from outside by the system's own `ssh`, and on the console.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -20,7 +11,14 @@ use rustix::termios::{Winsize, tcsetwinsize};
 use serde_json::Value;
 use virtual_pi::machine::{End, Machine};
 
-use site::{Images, LIMIT, Server, kill_9, ssh, ssh_ok, ssh_options, wait, wait_console};
+use crate::site::{Images, LIMIT, Server, kill_9, ssh, ssh_ok, ssh_options, wait, wait_console};
+
+tests![
+    a_held_boot_goes_on_when_somebody_says_so,
+    a_boot_is_held_from_the_start_once,
+    a_power_off_is_in_order,
+    a_console_shell_and_a_reboot,
+];
 
 /// `ssh -t` on a terminal of the host.
 struct Window {
@@ -95,7 +93,6 @@ fn picture(window: &mut Window) -> Vec<String> {
 }
 
 /// The person at work is not cut off, whoever says so decides, and all of it is on the screens that people look at.
-#[test]
 fn a_held_boot_goes_on_when_somebody_says_so() {
     let server = Server::start();
     let machine = server.power_on(&format!("root=live:{} lifeboat.console=off", server.url("tiny.squashfs")));
@@ -158,7 +155,6 @@ fn watch_in_a_window(machine: &Machine) {
 }
 
 /// dracut's word, and a boot process that dies meanwhile.
-#[test]
 fn a_boot_is_held_from_the_start_once() {
     let server = Server::start();
     server.put_os(&Images::get().tiny);
@@ -176,10 +172,9 @@ fn a_boot_is_held_from_the_start_once() {
 }
 
 /// A disk that is written to and mounted is named; the machine's end leaves it clean.
-#[test]
 fn a_power_off_is_in_order() {
     let server = Server::start();
-    let folder = tempfile::tempdir_in(site::images::folder()).unwrap();
+    let folder = tempfile::tempdir_in(crate::site::images::folder()).unwrap();
     let disk = folder.path().join("disk.img");
     File::create(&disk).unwrap().set_len(64 << 20).unwrap();
     let mut machine =
@@ -213,7 +208,6 @@ fn a_power_off_is_in_order() {
 
 /// Who has the cable has a shell where the command line says so, and counts as someone; the firmware is told what a person
 /// chose.
-#[test]
 fn a_console_shell_and_a_reboot() {
     let server = Server::start();
     let mut machine = server.power_on("lifeboat.console=open");

@@ -1,8 +1,5 @@
 //! The machine, with kernels of a few instructions: needs QEMU (Debian packages: qemu-system-arm, qemu-utils,
 //! device-tree-compiler, util-linux), and no Linux.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
-
-mod common;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -13,12 +10,27 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use common::bare_metal::{Finish, program};
-use common::{Keys, files_with, image, pi};
+use crate::common::bare_metal::{Finish, program};
+use crate::common::{Keys, files_with, image, pi};
 use rustix::event::{PollFd, PollFlags};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use virtual_pi::bootloader::firmware::Boot;
 use virtual_pi::machine::{End, Forward, Machine, Options, Sinks};
+
+tests![
+    the_kernel_finds_what_the_firmware_left,
+    a_reset_ends_it_or_not,
+    the_time_limit_holds,
+    an_unfinished_line_is_found,
+    ports_links_and_frames,
+    disks_by_their_content,
+    what_qemu_says_is_told,
+    an_old_qemu_has_no_raspi4b,
+    nothing_is_left_behind,
+    qemu_dies_with_its_parent,
+    a_signal_ends_both,
+    the_time_limit_has_its_exit_code,
+];
 
 /// Long enough for anything on a busy host; no test waits so long when all is well.
 const LONG: Duration = Duration::from_secs(120);
@@ -28,14 +40,13 @@ fn options(kernel: Vec<u8>) -> Options {
         kernel,
         initramfs: b"initramfs".to_vec(),
         command_line: "one two".into(),
-        device_tree: common::device_tree(),
+        device_tree: crate::common::device_tree(),
     };
     let mut pi = pi();
     pi.memory = 256;
     Options { cpus: 1, time_limit: LONG, ..Options::new(pi, boot) }
 }
 
-#[test]
 fn the_kernel_finds_what_the_firmware_left() {
     let mut options = options(program("that was all\n", true, Finish::PowerOff));
     options.append = "three".into();
@@ -64,7 +75,6 @@ fn the_kernel_finds_what_the_firmware_left() {
     assert!(usage.cpu_seconds > 0.0 && usage.peak_rss > 1 << 20, "{usage:?}");
 }
 
-#[test]
 fn a_reset_ends_it_or_not() {
     let mut options = options(program("started\n", false, Finish::Reset));
     let machine = Machine::start(&options).unwrap();
@@ -80,7 +90,6 @@ fn a_reset_ends_it_or_not() {
     assert_eq!(machine.wait_for_end(LONG).unwrap(), End::Killed);
 }
 
-#[test]
 fn the_time_limit_holds() {
     let mut options = options(program("still here", false, Finish::Sleep));
     options.time_limit = Duration::from_secs(1);
@@ -90,7 +99,6 @@ fn the_time_limit_holds() {
     assert!(error.contains("before the machine ended (the time limit was over)"), "{error}");
 }
 
-#[test]
 fn an_unfinished_line_is_found() {
     let machine = Machine::start(&options(program("first\nPassphrase: ", false, Finish::Sleep))).unwrap();
     assert_eq!(machine.wait_for_console("^Passphrase", LONG).unwrap(), "Passphrase:");
@@ -101,7 +109,6 @@ fn an_unfinished_line_is_found() {
     assert!(machine.wait_for_console("(", LONG).is_err());
 }
 
-#[test]
 fn ports_links_and_frames() {
     let mut options = options(program("up\n", false, Finish::Sleep));
     options.forwards.push(Forward { host: 0, guest: 8080 });
@@ -131,7 +138,6 @@ fn ports_links_and_frames() {
     );
 }
 
-#[test]
 fn disks_by_their_content() {
     let folder = tempfile::TempDir::new().unwrap();
     // A comma and a quote are nothing special.
@@ -151,7 +157,6 @@ fn disks_by_their_content() {
     assert!(error.contains("reading the disk") && error.contains("none.img"), "{error}");
 }
 
-#[test]
 fn what_qemu_says_is_told() {
     let mut wrong = options(program("", false, Finish::Sleep));
     wrong.qemu_arguments = vec!["-device".into(), "flux-capacitor".into()];
@@ -162,7 +167,6 @@ fn what_qemu_says_is_told() {
     assert!(error.contains("is not installed (Debian package: qemu-system-arm)"), "{error}");
 }
 
-#[test]
 fn an_old_qemu_has_no_raspi4b() {
     use std::os::unix::fs::PermissionsExt;
     let folder = tempfile::TempDir::new().unwrap();
@@ -175,7 +179,6 @@ fn an_old_qemu_has_no_raspi4b() {
     assert!(error.contains("QEMU 7 has no raspi4b machine: 9.0 or newer is needed"), "{error}");
 }
 
-#[test]
 fn nothing_is_left_behind() {
     let said = Arc::new(Mutex::new(Vec::new()));
     let sinks = Sinks { console: Some(Box::new(Copy(said.clone()))), reports: None };
@@ -255,7 +258,6 @@ fn wait_until_gone(pid: Pid) {
     assert_eq!(rustix::event::poll(&mut fds, Some(&timeout)).unwrap(), 1, "QEMU is still there");
 }
 
-#[test]
 fn qemu_dies_with_its_parent() {
     let (mut child, qemu) = run_program(&Keys::new(2048), &[]);
     child.kill().unwrap();
@@ -263,7 +265,6 @@ fn qemu_dies_with_its_parent() {
     wait_until_gone(qemu);
 }
 
-#[test]
 fn a_signal_ends_both() {
     let keys = Keys::new(2048);
     for signal in ["-TERM", "-INT", "-HUP"] {
@@ -280,7 +281,6 @@ fn a_signal_ends_both() {
     }
 }
 
-#[test]
 fn the_time_limit_has_its_exit_code() {
     let output = run_command(&Keys::new(2048), &["--time-limit", "1", "--append", "more"]).output().unwrap();
     let log = String::from_utf8(output.stderr).unwrap();

@@ -1,4 +1,4 @@
-# Functions for the guest of vm_disks: file systems with files in them, what damages them, and whether the files are
+# Functions for the guest of disks.rs: file systems with files in them, what damages them, and whether the files are
 # as before. X is a disk's letter.
 
 # make X COMMAND...: a file system, made by COMMAND, with files whose hashes are noted.

@@ -1,18 +1,16 @@
 //! HTTPS on a machine whose clock is wrong, and a clock that is set.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::process::{Child, Command, Stdio};
 
-use site::tls::TlsServer;
-use site::{HOST, Images, Server, ssh_ok, wait, wait_console};
+use crate::site::tls::TlsServer;
+use crate::site::{HOST, Images, Server, ssh_ok, wait, wait_console};
+
+tests![
+    a_clock_in_1970_keeps_no_signed_image_away,
+    a_clock_in_2099_and_expired_authorities_keep_no_signed_image_away,
+    a_pinned_key_needs_no_authority,
+    another_key_is_refused_and_ssh_says_why,
+];
 
 /// A boot server with an OS in it.
 fn server() -> Server {
@@ -22,7 +20,6 @@ fn server() -> Server {
 }
 
 /// The battery of a clock is empty, and the server's certificate is not valid before 2090.
-#[test]
 fn a_clock_in_1970_keeps_no_signed_image_away() {
     let server = server();
     let tls = TlsServer::start(server.port, (2090, 2099));
@@ -36,7 +33,6 @@ fn a_clock_in_1970_keeps_no_signed_image_away() {
 }
 
 /// The clock is in 2099, the server's certificate and that of its authority have ended, and a time server knows better.
-#[test]
 fn a_clock_in_2099_and_expired_authorities_keep_no_signed_image_away() {
     let server = server();
     let tls = TlsServer::start(server.port, (1990, 2000));
@@ -55,7 +51,6 @@ fn a_clock_in_2099_and_expired_authorities_keep_no_signed_image_away() {
 }
 
 /// Nobody that the image knows vouches for the server: its key is enough.
-#[test]
 fn a_pinned_key_needs_no_authority() {
     let server = server();
     let tls = TlsServer::strange(server.port);
@@ -64,7 +59,6 @@ fn a_pinned_key_needs_no_authority() {
     wait_console(&machine, "TEST-OS end");
 }
 
-#[test]
 fn another_key_is_refused_and_ssh_says_why() {
     let server = server();
     let tls = TlsServer::start(server.port, (2020, 2090));

@@ -1,13 +1,4 @@
 //! `rescue write` and `rescue save` on a virtual Pi's disks: what is right is there, what is not never boots.
-#![allow(
-    missing_docs,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test may panic"
-)]
-
-mod site;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -15,12 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::site::images::{folder, program, run};
+use crate::site::proxy::Proxy;
+use crate::site::{HOST, Images, LIMIT, Server, ssh, ssh_ok, ssh_options};
 use serde_json::Value;
-use site::images::{folder, program, run};
-use site::proxy::Proxy;
-use site::{HOST, Images, LIMIT, Server, ssh, ssh_ok, ssh_options};
 use tempfile::TempDir;
 use virtual_pi::machine::Machine;
+
+tests![
+    each_packing_is_written_and_the_partition_grows,
+    what_is_not_right_never_boots,
+    a_cut_line_goes_on_and_a_power_cut_leaves_nothing_that_boots,
+    a_failing_disk_is_saved_and_what_was_unread_is_told,
+];
 
 const MIB: u64 = 1 << 20;
 /// The image's size, and that of the disk that it is written to.
@@ -114,7 +112,6 @@ fn assert_not_bootable(disk: &Path) {
 
 const WHOLE: &str = "head -c 25165824 /dev/vda | sha256sum";
 
-#[test]
 fn each_packing_is_written_and_the_partition_grows() {
     let (site, server) = (Site::new(), Server::start());
     shell(
@@ -172,7 +169,6 @@ fn each_packing_is_written_and_the_partition_grows() {
     );
 }
 
-#[test]
 fn what_is_not_right_never_boots() {
     let (site, server) = (Site::new(), Server::start());
     shell(
@@ -262,7 +258,6 @@ fn refused_before_anything_is_changed(site: &Site, server: &Server, machine: &Ma
 
 /// A download that is cut at 10, 50 and 99 percent goes on; one that is cut at 99 percent, with the power, leaves nothing
 /// that boots.
-#[test]
 fn a_cut_line_goes_on_and_a_power_cut_leaves_nothing_that_boots() {
     let (site, server) = (Site::new(), Server::start());
     site.put(&server, "disk.img");
@@ -328,7 +323,6 @@ fn the_session_ends_and_the_download_goes_on(machine: &Machine, proxy: &Proxy, c
     wait_until("its end", || ssh_ok(machine, "dmesg").contains("/dev/vda: 24.0 MiB written and right"));
 }
 
-#[test]
 fn a_failing_disk_is_saved_and_what_was_unread_is_told() {
     let (site, server) = (Site::new(), Server::start());
     let target = site.disk("vdb", DISK);

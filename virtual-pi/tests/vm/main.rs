@@ -1,0 +1,82 @@
+//! The vm tier: each test boots machines in QEMU. One program holds them all, so that a Pi that waits minutes for its cable does
+//! so while others work; what came of the bad days and of chaos is shown in tables at the end.
+#![allow(missing_docs, unreachable_pub, reason = "nobody uses it from outside")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
+
+/// What a file has for this tier: `tests![a, b]` makes [`Test`]s of its functions. Those that it leaves out are dead code, which
+/// the compiler reports.
+macro_rules! tests {
+    ($($name:ident),* $(,)?) => {
+        pub const TESTS: &[crate::Test] = &[$((concat!(module_path!(), "::", stringify!($name)), $name)),*];
+    };
+}
+
+mod bad_days;
+mod chaos;
+mod clock;
+#[path = "../common/mod.rs"]
+mod common;
+mod crash;
+mod debian;
+mod disks;
+mod images;
+mod kernel_log;
+mod linux;
+mod machine;
+mod plan;
+mod pressure;
+mod ram_boot;
+mod rescue;
+mod runbooks;
+#[path = "../site/mod.rs"]
+mod site;
+mod ssh;
+mod tables;
+mod unlock;
+mod verbs;
+mod watchdog;
+mod write;
+
+use libtest_mimic::{Arguments, Trial};
+
+/// A name, and what runs: it panics when something is not as expected.
+pub type Test = (&'static str, fn());
+
+/// In this order they begin: what takes long comes first, so that nothing long is alone at the end.
+const FILES: [&[Test]; 18] = [
+    unlock::TESTS,
+    runbooks::TESTS,
+    debian::TESTS,
+    disks::TESTS,
+    write::TESTS,
+    ssh::TESTS,
+    pressure::TESTS,
+    verbs::TESTS,
+    watchdog::TESTS,
+    images::TESTS,
+    clock::TESTS,
+    ram_boot::TESTS,
+    rescue::TESTS,
+    crash::TESTS,
+    kernel_log::TESTS,
+    plan::TESTS,
+    linux::TESTS,
+    machine::TESTS,
+];
+
+fn main() {
+    let files = FILES.iter().copied().flatten();
+    let files = files.map(|&(name, run)| trial(name.trim_start_matches("vm::"), run));
+    let trials = bad_days::trials().chain(files).chain(chaos::trials());
+    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    tables::print();
+    conclusion.exit();
+}
+
+/// A test of libtest-mimic's, which reports a panic as a failure.
+fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        run();
+        Ok(())
+    })
+}
