@@ -11,16 +11,22 @@ use anyhow::{Context, Result, bail};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
+use crate::fleet::{self, watch::Watched};
 use crate::http;
 use crate::http::files::Root;
+use crate::tls;
 
 /// The port where `--listen` names none.
 pub const DEFAULT_PORT: u16 = 8080;
+/// The port where `--listen-tls` names none.
+pub const DEFAULT_TLS_PORT: u16 = 8443;
 /// How many connections are served at once; further ones wait in the kernel's queue. Bounds memory: each holds at most
 /// two of [`http::body::CHUNK`].
 const MAX_CONNECTIONS: usize = 1024;
@@ -39,16 +45,32 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self(address));
-        }
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        match bare.parse::<IpAddr>() {
-            Ok(ip) => Ok(Self(SocketAddr::new(ip, DEFAULT_PORT))),
-            Err(_) => Err(
-                "not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80"
-                    .into(),
-            ),
+        socket_address(text, DEFAULT_PORT).map(Self)
+    }
+}
+
+/// The same for TLS: where no port is named, it is [`DEFAULT_TLS_PORT`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TlsListenAddress(pub ListenAddress);
+
+impl FromStr for TlsListenAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        socket_address(text, DEFAULT_TLS_PORT).map(|address| Self(ListenAddress(address)))
+    }
+}
+
+fn socket_address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, port)),
+        Err(_) => {
+            Err("not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80"
+                .into())
         }
     }
 }
@@ -64,8 +86,12 @@ impl fmt::Display for ListenAddress {
 pub struct ServeOptions {
     /// The folder to serve.
     pub root: PathBuf,
+    /// What each Pi shall do: a `fleet.toml`.
+    pub fleet: Option<PathBuf>,
     /// Where to listen: at least one.
     pub listen: Vec<ListenAddress>,
+    /// Where to listen for TLS, with what.
+    pub tls: Option<(Vec<ListenAddress>, tls::Files)>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -89,18 +115,30 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let mut stop = Stop::new()?;
     let mut listeners = Vec::new();
     for address in &options.listen {
-        listeners.push(listen(*address).await?);
+        listeners.push((listen(*address).await?, None));
     }
-    let site = Arc::new(http::Site::new(root));
+    if let Some((addresses, files)) = &options.tls {
+        let acceptor = tls::acceptor(files)?;
+        for address in addresses {
+            listeners.push((listen(*address).await?, Some(acceptor.clone())));
+        }
+    }
+    let fleet = options.fleet.as_ref().map(|path| Watched::open(path, &root)).transpose();
+    let site =
+        Arc::new(http::Site::new(root, fleet.context("reading the fleet's file (nothing is served)")?));
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-    for listener in &listeners {
+    for (listener, tls) in &listeners {
         let address = listener.local_addr().context("asking for the listening address")?;
-        tracing::info!(root = %options.root.display(), "listening on http://{address}");
+        let scheme = if tls.is_some() { "https" } else { "http" };
+        tracing::info!(root = %options.root.display(), "listening on {scheme}://{address}");
     }
     let mut accepting = JoinSet::new();
-    for listener in listeners {
-        accepting.spawn(accept(listener, site.clone(), graceful.clone(), room.clone()));
+    if site.fleet.is_some() {
+        accepting.spawn(keep_fleet_fresh(site.clone()));
+    }
+    for (listener, tls) in listeners {
+        accepting.spawn(accept(listener, tls, site.clone(), graceful.clone(), room.clone()));
     }
 
     let name = stop.wait().await;
@@ -113,6 +151,22 @@ async fn serve(options: ServeOptions) -> Result<()> {
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
     }
     Ok(())
+}
+
+/// Reads the fleet's file again when it has changed. The task is aborted at the stop.
+async fn keep_fleet_fresh(site: Arc<http::Site>) {
+    loop {
+        tokio::time::sleep(fleet::watch::INTERVAL).await;
+        let site = site.clone();
+        let refresh = move || {
+            if let Some(fleet) = &site.fleet {
+                fleet.refresh(&site.root);
+            }
+        };
+        if let Err(error) = tokio::task::spawn_blocking(refresh).await {
+            tracing::error!("reading the fleet's file: {error}");
+        }
+    }
 }
 
 async fn listen(ListenAddress(address): ListenAddress) -> Result<TcpListener> {
@@ -147,6 +201,7 @@ async fn close(graceful: Arc<GracefulShutdown>) {
 /// Accepts for ever. The task is aborted at the stop.
 async fn accept(
     listener: TcpListener,
+    tls: Option<TlsAcceptor>,
     site: Arc<http::Site>,
     graceful: Arc<GracefulShutdown>,
     room: Arc<Semaphore>,
@@ -155,7 +210,7 @@ async fn accept(
         let Ok(permit) = room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let serving = serve_connection(stream, peer, site.clone(), graceful.watcher());
+                let serving = serve_connection(stream, peer, tls.clone(), site.clone(), graceful.watcher());
                 tokio::spawn(async move {
                     serving.await;
                     drop(permit);
@@ -170,10 +225,33 @@ async fn accept(
     }
 }
 
-async fn serve_connection(stream: TcpStream, peer: SocketAddr, site: Arc<http::Site>, watcher: Watcher) {
+async fn serve_connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: Option<TlsAcceptor>,
+    site: Arc<http::Site>,
+    watcher: Watcher,
+) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
+    let Some(tls) = tls else {
+        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, watcher).await;
+    };
+    match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
+        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, watcher).await,
+        // A bootloader that does not trust the certificate looks like this: worth a line that people see.
+        Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
+        Err(_) => {
+            tracing::debug!(address = %peer, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
+        }
+    }
+}
+
+async fn serve_http<S>(stream: S, peer: http::Peer, site: Arc<http::Site>, watcher: Watcher)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let service = TowerToHyperService::new(http::router(site, peer));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
@@ -183,7 +261,7 @@ async fn serve_connection(stream: TcpStream, peer: SocketAddr, site: Arc<http::S
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);
     if let Err(error) = watcher.watch(connection).await {
-        tracing::debug!(address = %peer, "connection ended early: {error}");
+        tracing::debug!(address = %peer.address, "connection ended early: {error}");
     }
 }
 

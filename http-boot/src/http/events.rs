@@ -19,7 +19,7 @@ const SEND_TIMEOUT: Duration = Duration::from_secs(15);
 /// `POST /v1/boot/{serial}/events`: one [`Event`] as JSON.
 pub async fn post(
     State(site): State<Arc<Site>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    Extension(Peer { address: peer, .. }): Extension<Peer>,
     Path(serial): Path<String>,
     body: Body,
 ) -> Response {

@@ -16,7 +16,7 @@ use super::body::FileBody;
 use super::conditions::{self, Version};
 use super::path::{FilePath, PathError};
 use super::range::{self, Span, Wanted};
-use super::{Site, text};
+use super::{Site, devices, text};
 
 /// The folder whose files are served, held open.
 #[derive(Debug)]
@@ -90,6 +90,17 @@ impl Root {
         self.file(path).is_ok()
     }
 
+    /// The bytes of a small file; `None` where there is none, it cannot be read, or it is longer than `limit` bytes.
+    pub fn read(&self, path: &FilePath, limit: usize) -> Option<Vec<u8>> {
+        let (file, version) = self.file(path).ok()?;
+        let size = usize::try_from(version.size).ok().filter(|size| *size <= limit)?;
+        let mut bytes = Vec::with_capacity(size);
+        let limit = u64::try_from(limit).ok()?;
+        std::io::Read::read_to_end(&mut std::io::Read::take(std::fs::File::from(file), limit), &mut bytes)
+            .ok()?;
+        Some(bytes)
+    }
+
     /// The status and line for a path that is not served. Who asks learns no more than "no such file"; the log says why.
     fn refuse(&self, path: &FilePath, why: Refused) -> (StatusCode, &'static str) {
         let file = self.path.join(path.as_path());
@@ -121,7 +132,10 @@ pub async fn answer(State(site): State<Arc<Site>>, method: Method, uri: Uri, hea
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
-    file_at(site, uri.path(), &method, &headers).await
+    match devices::path(&site, uri.path()).await {
+        Ok(path) => file_at(site, &path, &method, &headers).await,
+        Err(line) => text(StatusCode::NOT_FOUND, line),
+    }
 }
 
 /// Answers with the file at a URL's path.

@@ -5,6 +5,7 @@
 
 pub mod body;
 pub mod conditions;
+pub mod devices;
 pub mod events;
 pub mod files;
 pub mod path;
@@ -24,6 +25,7 @@ use axum::routing::{get, post};
 use init::event::EVENT_LIMIT;
 
 use crate::devices::Devices;
+use crate::fleet::watch::Watched;
 use files::Root;
 
 /// What all requests share.
@@ -33,21 +35,35 @@ pub struct Site {
     pub root: Root,
     /// What devices reported.
     pub devices: Devices,
+    /// What each of them shall do, where somebody wrote that down.
+    pub fleet: Option<Watched>,
 }
 
 impl Site {
     /// A site with no reports yet.
-    pub fn new(root: Root) -> Self {
-        Self { root, devices: Devices::default() }
+    pub fn new(root: Root, fleet: Option<Watched>) -> Self {
+        Self { root, devices: Devices::default(), fleet }
     }
 }
 
-/// The address at the other end of the connection.
+/// A connection.
 #[derive(Clone, Copy, Debug)]
-pub struct Peer(pub SocketAddr);
+pub struct Peer {
+    /// The address at the other end.
+    pub address: SocketAddr,
+    /// Whether it is encrypted.
+    pub is_tls: bool,
+}
 
-/// The routes of one connection, from `peer`.
-pub fn router(site: Arc<Site>, peer: SocketAddr) -> Router {
+impl Peer {
+    /// `http` or `https`.
+    pub fn scheme(self) -> &'static str {
+        if self.is_tls { "https" } else { "http" }
+    }
+}
+
+/// The routes of one connection.
+pub fn router(site: Arc<Site>, peer: Peer) -> Router {
     Router::new()
         .route("/v1/boot/{serial}", get(plans::plan))
         .route("/v1/boot/{serial}/minisig", get(plans::signature))
@@ -59,7 +75,7 @@ pub fn router(site: Arc<Site>, peer: SocketAddr) -> Router {
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(site)
         .layer(axum::middleware::from_fn(request_log::log))
-        .layer(axum::Extension(Peer(peer)))
+        .layer(axum::Extension(peer))
 }
 
 async fn method_not_allowed() -> Response {

@@ -15,7 +15,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::Peer;
 
 /// Sends a request on and logs what became of it.
-pub async fn log(Extension(Peer(address)): Extension<Peer>, request: Request, next: Next) -> Response {
+pub async fn log(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let range = text(request.headers(), &header::RANGE);
@@ -24,7 +24,7 @@ pub async fn log(Extension(Peer(address)): Extension<Peer>, request: Request, ne
     let status = response.status().as_u16();
     let length = if method == Method::HEAD { 0 } else { response.body().size_hint().exact().unwrap_or(0) };
     let line = Line {
-        address: address.to_string(),
+        address: peer.address.to_string(),
         method,
         path,
         range,

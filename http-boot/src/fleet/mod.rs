@@ -1,0 +1,119 @@
+//! The fleet: what each Pi of a site shall do, from a file that people keep (`fleet.toml`, `docs/fleet-toml.md`).
+//!
+//! [`file`] is what is written, [`check`] makes a [`Fleet`] of it or says what is wrong, [`assignment`] is what comes of it for one
+//! Pi, [`watch`] reads it again when it has changed.
+
+pub mod assignment;
+pub mod check;
+pub mod file;
+pub mod report;
+pub mod serial;
+pub mod template;
+pub mod watch;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+use assignment::Assignment;
+use file::Orders;
+use serial::{Mac, PiSerial};
+
+/// A fleet that was checked: its names lead somewhere, no Pi is in it twice, and each plan that it makes is one that an `init`
+/// follows.
+#[derive(Clone, Debug, Default)]
+pub struct Fleet {
+    defaults: Orders,
+    images: BTreeMap<String, Image>,
+    groups: Vec<Group>,
+    devices: Vec<Device>,
+}
+
+/// An OS image, as paths below the root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Image {
+    /// The squashfs.
+    pub path: String,
+    /// Those that are stacked on it, the lowest first.
+    pub layers: Vec<String>,
+}
+
+/// Pis that are told the same.
+#[derive(Clone, Debug)]
+struct Group {
+    name: String,
+    tags: Vec<String>,
+    orders: Orders,
+}
+
+/// One Pi.
+#[derive(Clone, Debug)]
+pub struct Device {
+    /// Its serial number.
+    pub serial: Option<PiSerial>,
+    /// The address of its Ethernet port.
+    pub mac: Option<Mac>,
+    /// What people call it.
+    pub name: Option<String>,
+    tags: Vec<String>,
+    groups: Vec<String>,
+    orders: Orders,
+}
+
+/// How somebody who asks is known. What is not known is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Who {
+    /// The serial number.
+    pub serial: Option<PiSerial>,
+    /// The Ethernet address.
+    pub mac: Option<Mac>,
+}
+
+impl Fleet {
+    /// The Pis that the file names.
+    pub fn devices(&self) -> &[Device] {
+        &self.devices
+    }
+
+    /// The image of this name.
+    pub fn image(&self, name: &str) -> Option<&Image> {
+        self.images.get(name)
+    }
+
+    /// Who asks: the one with this serial number, else the one with this Ethernet address.
+    fn device(&self, who: Who) -> Option<&Device> {
+        let find = |is: &dyn Fn(&Device) -> bool| self.devices.iter().find(|device| is(device));
+        let by_serial = who.serial.and_then(|serial| find(&|device| device.serial == Some(serial)));
+        by_serial.or_else(|| {
+            let mac = who.mac?;
+            find(&|device| device.mac == Some(mac) && (device.serial.is_none() || who.serial.is_none()))
+        })
+    }
+
+    /// What this one shall do. One that the file does not name gets the defaults.
+    pub fn assignment(&self, who: Who) -> Assignment<'_> {
+        let device = self.device(who);
+        let groups = self.groups.iter().filter(|group| device.is_some_and(|device| device.is_in(group)));
+        let layers = std::iter::once(&self.defaults)
+            .chain(groups.map(|group| &group.orders))
+            .chain(device.map(|device| &device.orders));
+        let mut assignment = Assignment { who, device, ..Assignment::default() };
+        for orders in layers {
+            assignment.boot = orders.boot.or(assignment.boot);
+            let image = orders.image.as_ref().and_then(|name| self.images.get_key_value(name));
+            assignment.image = image.or(assignment.image);
+            assignment.files = orders.files.as_deref().or(assignment.files);
+            assignment.parameters.extend(orders.parameters.as_deref());
+            assignment.cmdline.extend(orders.cmdline.as_deref());
+            assignment.config.extend(orders.config.as_deref());
+        }
+        assignment
+    }
+}
+
+impl Device {
+    fn is_in(&self, group: &Group) -> bool {
+        self.groups.contains(&group.name) || group.tags.iter().any(|tag| self.tags.contains(tag))
+    }
+}

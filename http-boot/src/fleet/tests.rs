@@ -1,0 +1,225 @@
+//! Files that are right, and what comes of them; files that are wrong, and what is said.
+
+use proptest::prelude::*;
+
+use super::assignment::Answer;
+use super::*;
+
+const SITE: &str = r#"
+format = 1
+
+[defaults]
+boot = "rescue"
+parameters = "lifeboat.reboot_after=600"
+
+[images.debian]
+path = "os/debian.squashfs"
+
+[images.kiosk]
+path = "os/debian.squashfs"
+layers = ["os/kiosk.squashfs"]
+
+[[group]]
+name = "doors"
+tags = ["door"]
+[group.orders]
+boot = "ram"
+image = "debian"
+cmdline = "systemd.hostname={name}"
+
+[[group]]
+name = "kiosks"
+[group.orders]
+image = "kiosk"
+parameters = "lifeboat.overlay=50%"
+config = "dtparam=audio=on"
+
+[[device]]
+serial = "10000000abcdef01"
+name = "front-door"
+tags = ["door"]
+groups = ["kiosks"]
+
+[[device]]
+mac = "dc:a6:32:01:36:c2"
+orders.boot = "local"
+
+[[device]]
+serial = "00000003"
+orders = { boot = "plan", files = "pi/three" }
+"#;
+
+fn who(serial: u32) -> Who {
+    Who { serial: Some(PiSerial(serial)), mac: None }
+}
+
+fn plan(fleet: &Fleet, who: Who) -> String {
+    match fleet.assignment(who).answer("http://192.0.2.9") {
+        Ok(Answer::Plan(plan)) => plan.parameters,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// What is wrong with `SITE` where `old` is `new`.
+fn findings(old: &str, new: &str) -> String {
+    assert!(SITE.contains(old), "{old}");
+    Fleet::parse(&SITE.replacen(old, new, 1), None).unwrap_err().to_string()
+}
+
+#[test]
+fn later_words_beat_earlier_ones_and_parameters_add_up() {
+    let fleet = Fleet::parse(SITE, None).unwrap();
+    assert_eq!(plan(&fleet, who(7)), "lifeboat.rescue lifeboat.reboot_after=600");
+    assert_eq!(
+        plan(&fleet, who(0xabcd_ef01)),
+        "root=live:http://192.0.2.9/os/debian.squashfs lifeboat.layer=http://192.0.2.9/os/kiosk.squashfs \
+         lifeboat.reboot_after=600 lifeboat.overlay=50%"
+    );
+    let three = fleet.assignment(who(3));
+    assert_eq!(three.answer("http://192.0.2.9"), Ok(Answer::Files));
+    assert_eq!(three.files, Some("pi/three"));
+}
+
+#[test]
+fn a_serial_number_counts_for_more_than_an_ethernet_address() {
+    let fleet = Fleet::parse(SITE, None).unwrap();
+    let mac = "dc:a6:32:01:36:c2".parse().ok();
+    let boot = |who| fleet.assignment(who).boot;
+    assert_eq!(boot(Who { serial: None, mac }), Some(file::Boot::Local));
+    assert_eq!(boot(Who { serial: Some(PiSerial(9)), mac }), Some(file::Boot::Local));
+    assert_eq!(boot(Who { serial: Some(PiSerial(3)), mac }), Some(file::Boot::Plan));
+}
+
+#[test]
+fn files_of_the_firmware_get_their_words() {
+    let fleet = Fleet::parse(SITE, None).unwrap();
+    let door = fleet.assignment(who(0xabcd_ef01));
+    assert_eq!(
+        door.cmdline("console=serial0\n", "").unwrap(),
+        "console=serial0 systemd.hostname=front-door\n"
+    );
+    assert_eq!(
+        door.config("[pi4]\nkernel=kernel8.img", "").unwrap(),
+        "[pi4]\nkernel=kernel8.img\n[all]\ndtparam=audio=on\n"
+    );
+    let other = fleet.assignment(who(3));
+    assert_eq!(other.config("kernel=kernel8.img", "").unwrap(), "kernel=kernel8.img");
+}
+
+#[test]
+fn what_is_wrong_is_named_with_its_place() {
+    for (old, new, said) in [
+        ("format = 1", "format = 2", "format is 2, this server knows 1"),
+        ("format = 1", "", "missing field `format`"),
+        ("[defaults]", "[default]", "unknown field `default`"),
+        ("boot = \"rescue\"", "boot = \"resuce\"", "unknown variant `resuce`"),
+        ("image = \"debian\"", "image = \"debain\"", "group \"doors\": there is no image \"debain\""),
+        (
+            "groups = [\"kiosks\"]",
+            "groups = [\"kiosk\"]",
+            "device \"front-door\": there is no group \"kiosk\"",
+        ),
+        ("name = \"kiosks\"", "name = \"doors\"", "group \"doors\": it is there twice"),
+        ("10000000abcdef01", "10000000abcdefg1", "\"10000000abcdefg1\" is no serial number"),
+        ("serial = \"00000003\"", "serial = \"20000000abcdef01\"", "two of them have the serial abcdef01"),
+        ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "is no Ethernet address"),
+        ("mac = \"dc:a6:32:01:36:c2\"\n", "", "a device: it has neither serial nor mac"),
+        ("front-door", "Front Door", "is no host name"),
+        ("os/kiosk.squashfs", "../kiosk.squashfs", "is no path below the root"),
+        ("pi/three", "/srv/three", "is no path below the root"),
+        ("lifeboat.overlay=50%", "quiet", "quiet: a plan of the boot server cannot say so"),
+        ("lifeboat.overlay=50%", "root=/dev/sda1", "only a signed plan may say so"),
+        ("lifeboat.overlay=50%", "lifeboat.overlay=lots", "lifeboat.overlay=lots"),
+        ("lifeboat.overlay=50%", "{disk}", "{disk}: there are {serial}"),
+        ("name = \"front-door\"\n", "", "{name}, which this Pi does not have"),
+        ("dtparam=audio=on", "dtparam=\u{e4}", "has to be ASCII"),
+        ("boot = \"rescue\"", "boot = \"plan\"", "a signed plan is for one Pi"),
+        ("boot = \"rescue\"", "boot = \"ram\"", "no image is named"),
+    ] {
+        let all = findings(old, new);
+        assert!(all.contains(said), "{old} → {new}: {all}");
+    }
+    let long = format!("config = \"#{}\"", "x".repeat(98));
+    assert!(findings("config = \"dtparam=audio=on\"", &long).contains("98 in a line"));
+}
+
+#[test]
+fn all_that_is_wrong_is_said_at_once() {
+    let text = SITE.replace("00000003", "3").replace("front-door", "x_y");
+    let findings = Fleet::parse(&text, None).unwrap_err();
+    assert_eq!(findings.0.len(), 2, "{findings}");
+}
+
+#[test]
+fn files_have_to_be_there() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = crate::http::files::Root::open(folder.path()).unwrap();
+    let all = Fleet::parse(SITE, Some(&root)).unwrap_err().to_string();
+    for name in ["os/debian.squashfs", "os/debian.json", "os/debian.json.minisig", "os/kiosk.json.minisig"] {
+        assert!(all.contains(&format!("there is no {name} below the root")), "{name}: {all}");
+    }
+    std::fs::create_dir(folder.path().join("os")).unwrap();
+    for name in ["debian", "kiosk"] {
+        for ending in ["squashfs", "json.minisig"] {
+            std::fs::write(folder.path().join(format!("os/{name}.{ending}")), "").unwrap();
+        }
+        let manifest = r#"{"format":1,"name":"x","version":"12.1","architecture":"arm64","kernel_releases":[],"size":1,
+            "chunk_size":1048576,"blake3":["0000000000000000000000000000000000000000000000000000000000000000"],"serial":1}"#;
+        std::fs::write(folder.path().join(format!("os/{name}.json")), manifest).unwrap();
+    }
+    Fleet::parse(SITE, Some(&root)).unwrap();
+    let pinned =
+        |version: &str| SITE.replace("[images.debian]", &format!("[images.debian]\nversion = \"{version}\""));
+    Fleet::parse(&pinned("12.1"), Some(&root)).unwrap();
+    let all = Fleet::parse(&pinned("13"), Some(&root)).unwrap_err().to_string();
+    assert!(all.contains("version \"13\" is wanted, and os/debian.json says \"12.1\""), "{all}");
+}
+
+#[test]
+fn a_wrong_change_changes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = crate::http::files::Root::open(folder.path()).unwrap();
+    let path = folder.path().join("fleet.toml");
+    let put = |text: &str| {
+        std::fs::write(folder.path().join("new"), text).unwrap();
+        std::fs::rename(folder.path().join("new"), &path).unwrap();
+    };
+    put("format = 1\n[defaults]\nboot = \"rescue\"");
+    let watched = watch::Watched::open(&path, &root).unwrap();
+    let boot = || watched.fleet().assignment(who(1)).boot;
+    assert_eq!(boot(), Some(file::Boot::Rescue));
+    put("format = 1\n[defaults]\nboot = \"rescue\"\nbot = 1");
+    watched.refresh(&root);
+    assert_eq!(boot(), Some(file::Boot::Rescue));
+    assert!(watched.findings().unwrap().to_string().contains("unknown field `bot`"));
+    put("format = 1\n[defaults]\nboot = \"local\"");
+    watched.refresh(&root);
+    assert_eq!((boot(), watched.findings()), (Some(file::Boot::Local), None));
+    std::fs::remove_file(&path).unwrap();
+    watched.refresh(&root);
+    assert_eq!(boot(), Some(file::Boot::Local));
+}
+
+#[test]
+fn a_table_for_people() {
+    let fleet = Fleet::parse(SITE, None).unwrap();
+    let table = report::table(&report::lines(&fleet));
+    for part in [
+        "front-door               ram      kiosk            root=live:{server}/os/debian.squashfs",
+        "plans/SERIAL.json",
+        "*  ",
+    ] {
+        assert!(table.contains(part), "{part} in\n{table}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_panics(text in "\\PC{0,200}", old in 0..SITE.len(), new in "[ -~\\n]{0,6}") {
+        let _ = Fleet::parse(&text, None);
+        let changed = SITE.get(..old).zip(SITE.get(old..)).map(|(before, after)| format!("{before}{new}{after}"));
+        if let Ok(fleet) = Fleet::parse(&changed.unwrap_or_default(), None) {
+            let _ = fleet.assignment(who(0xabcd_ef01)).answer("http://a");
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! The file, read again when it has changed. A change that is wrong changes nothing: the fleet stays as it was, and the log says why.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, SystemTime};
+
+use super::Fleet;
+use super::check::Findings;
+use crate::http::files::Root;
+
+/// How often the file is looked at.
+pub const INTERVAL: Duration = Duration::from_secs(1);
+
+/// A fleet's file, and what it last said that was right.
+#[derive(Debug)]
+pub struct Watched {
+    path: PathBuf,
+    now: RwLock<Now>,
+}
+
+#[derive(Debug)]
+struct Now {
+    fleet: Arc<Fleet>,
+    /// What the file looked like when it was read.
+    version: Option<Version>,
+    findings: Option<Findings>,
+}
+
+/// Enough to see that a file is another one.
+type Version = (SystemTime, u64, u64);
+
+impl Watched {
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// All that is wrong with it.
+    pub fn open(path: &Path, root: &Root) -> Result<Self, Findings> {
+        let version = version(path);
+        let fleet = Arc::new(Fleet::read(path, Some(root))?);
+        Ok(Self { path: path.into(), now: RwLock::new(Now { fleet, version, findings: None }) })
+    }
+
+    /// The fleet as of the last file that was right.
+    pub fn fleet(&self) -> Arc<Fleet> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).fleet.clone()
+    }
+
+    /// What is wrong with the file as it is now, if it is.
+    pub fn findings(&self) -> Option<Findings> {
+        self.now.read().unwrap_or_else(PoisonError::into_inner).findings.clone()
+    }
+
+    /// Reads the file if it has changed. Held by `a_wrong_change_changes_nothing`.
+    pub fn refresh(&self, root: &Root) {
+        let version = version(&self.path);
+        if version == self.now.read().unwrap_or_else(PoisonError::into_inner).version {
+            return;
+        }
+        let read = Fleet::read(&self.path, Some(root));
+        let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
+        now.version = version;
+        match read {
+            Ok(fleet) => {
+                tracing::info!(
+                    devices = fleet.devices().len(),
+                    "{} has changed and is right: it counts now",
+                    self.path.display()
+                );
+                now.fleet = Arc::new(fleet);
+                now.findings = None;
+            }
+            Err(findings) => {
+                for finding in &findings.0 {
+                    tracing::error!("{finding}");
+                }
+                tracing::error!(
+                    "{} has changed and is wrong: what it said before goes on counting",
+                    self.path.display()
+                );
+                now.findings = Some(findings);
+            }
+        }
+    }
+}
+
+fn version(path: &Path) -> Option<Version> {
+    use std::os::unix::fs::MetadataExt;
+    let file = path.metadata().ok()?;
+    Some((file.modified().ok()?, file.len(), file.ino()))
+}
