@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use http_boot::log;
-use http_boot::server::{self, ListenAddress, ServeOptions};
+use http_boot::server::{self, ListenAddress, ServeOptions, TftpAddress, TftpOptions};
 
 /// Serve boot files to Raspberry Pis, and show what they report.
 #[derive(Parser)]
@@ -30,6 +30,15 @@ struct Serve {
     /// Where to listen, as ADDR or ADDR:PORT (IPv6: [ADDR]:PORT); may be given several times. Port 0 takes a free one.
     #[arg(long, value_name = "ADDR[:PORT]", default_value = "127.0.0.1:8080")]
     listen: Vec<ListenAddress>,
+    /// Serve TFTP too, at port 69 of all addresses or where ADDR[:PORT] says; may be given several times.
+    #[arg(long, value_name = "ADDR[:PORT]", num_args = 0..=1, default_missing_value = "[::]:69")]
+    tftp: Vec<TftpAddress>,
+    /// The folder that TFTP serves. Without it, the folder tftp in --root, which `boot-files build` makes.
+    #[arg(long, value_name = "DIR", requires = "tftp")]
+    tftp_root: Option<PathBuf>,
+    /// Answer TFTP from the port that was asked, not from a new one for each file: for firewalls in between.
+    #[arg(long, requires = "tftp")]
+    tftp_single_port: bool,
     /// Log one JSON object per line.
     #[arg(long)]
     log_json: bool,
@@ -39,7 +48,8 @@ fn main() -> ExitCode {
     let Arguments { command: Command::Serve(serve) } = Arguments::parse();
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     log::start(if serve.log_json { log::Format::Json } else { log::Format::Text { colour } });
-    match server::run(ServeOptions { root: serve.root, listen: serve.listen }) {
+    let tftp = TftpOptions { listen: serve.tftp, root: serve.tftp_root, single_port: serve.tftp_single_port };
+    match server::run(ServeOptions { root: serve.root, listen: serve.listen, tftp }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -16,8 +16,13 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::boot_tree::BootTree;
+use crate::boot_tree::rendering::AsTheyAre;
+use crate::clients::Clients;
 use crate::http;
 use crate::http::files::Root;
+use crate::tftp;
+use crate::tftp::server::{Engine, Server as TftpServer};
 
 /// The port where `--listen` names none.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -39,18 +44,44 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        if let Ok(address) = text.parse::<SocketAddr>() {
-            return Ok(Self(address));
-        }
-        let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-        match bare.parse::<IpAddr>() {
-            Ok(ip) => Ok(Self(SocketAddr::new(ip, DEFAULT_PORT))),
-            Err(_) => Err(
-                "not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80"
-                    .into(),
-            ),
-        }
+        parse_address(text, DEFAULT_PORT).map(Self)
     }
+}
+
+fn parse_address(text: &str, port: u16) -> Result<SocketAddr, String> {
+    if let Ok(address) = text.parse::<SocketAddr>() {
+        return Ok(address);
+    }
+    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
+    match bare.parse::<IpAddr>() {
+        Ok(ip) => Ok(SocketAddr::new(ip, port)),
+        Err(_) => Err(format!(
+            "not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:{port} or [2001:db8::1]:{port}"
+        )),
+    }
+}
+
+/// An address to serve TFTP on, as `ADDR` or `ADDR:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TftpAddress(pub SocketAddr);
+
+impl FromStr for TftpAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_address(text, tftp::server::PORT).map(Self)
+    }
+}
+
+/// What is served over TFTP.
+#[derive(Clone, Debug)]
+pub struct TftpOptions {
+    /// Where to listen: none, one or more.
+    pub listen: Vec<TftpAddress>,
+    /// The folder of boot files; without one, `tftp` in the root.
+    pub root: Option<PathBuf>,
+    /// Whether answers come from the port that was asked.
+    pub single_port: bool,
 }
 
 impl fmt::Display for ListenAddress {
@@ -66,6 +97,8 @@ pub struct ServeOptions {
     pub root: PathBuf,
     /// Where to listen: at least one.
     pub listen: Vec<ListenAddress>,
+    /// TFTP.
+    pub tftp: TftpOptions,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -91,7 +124,9 @@ async fn serve(options: ServeOptions) -> Result<()> {
     for address in &options.listen {
         listeners.push(listen(*address).await?);
     }
-    let site = Arc::new(http::Site::new(root));
+    let clients = Arc::new(Clients::default());
+    let tftp = Tftp::open(&options, &clients)?;
+    let site = Arc::new(http::Site::new(root, clients));
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in &listeners {
@@ -102,13 +137,15 @@ async fn serve(options: ServeOptions) -> Result<()> {
     for listener in listeners {
         accepting.spawn(accept(listener, site.clone(), graceful.clone(), room.clone()));
     }
+    let engine = tftp.map(|tftp| tftp.start(&mut accepting));
 
     let name = stop.wait().await;
     accepting.shutdown().await;
-    let open = MAX_CONNECTIONS - room.available_permits();
-    tracing::info!(connections = open, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
+    let connections = MAX_CONNECTIONS - room.available_permits();
+    let tftp = engine.as_ref().map_or(0, |engine| engine.transfers());
+    tracing::info!(connections, tftp, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
     tokio::select! {
-        () = close(graceful) => tracing::info!("stopped"),
+        () = async { tokio::join!(close(graceful), finish(engine)); } => tracing::info!("stopped"),
         () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
     }
@@ -133,6 +170,45 @@ async fn listen(ListenAddress(address): ListenAddress) -> Result<TcpListener> {
             bail!("{address} is not an address of this machine (`ip address` lists them)")
         }
         _ => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+/// TFTP, ready to serve.
+struct Tftp {
+    engine: Engine,
+    servers: Vec<TftpServer>,
+}
+
+impl Tftp {
+    /// Opens the folder and the sockets, where there are to be any.
+    fn open(options: &ServeOptions, clients: &Arc<Clients>) -> Result<Option<Self>> {
+        let TftpOptions { listen, root, single_port } = &options.tftp;
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let folder = root.clone().unwrap_or_else(|| options.root.join("tftp"));
+        let tree = BootTree::open(&folder, Arc::clone(clients), Arc::new(AsTheyAre))?;
+        let servers: Result<Vec<_>> =
+            listen.iter().map(|TftpAddress(address)| TftpServer::bind(*address, *single_port)).collect();
+        let (engine, servers) = (Engine::start(Arc::new(tree))?, servers?);
+        for server in &servers {
+            tracing::info!(root = %folder.display(), "listening on tftp://{}", server.local_addr()?);
+        }
+        Ok(Some(Self { engine, servers }))
+    }
+
+    fn start(self, serving: &mut JoinSet<()>) -> Arc<Engine> {
+        let engine = Arc::new(self.engine);
+        for server in self.servers {
+            serving.spawn(server.serve(Arc::clone(&engine)));
+        }
+        engine
+    }
+}
+
+async fn finish(engine: Option<Arc<Engine>>) {
+    if let Some(engine) = engine {
+        Engine::finish(engine).await;
     }
 }
 

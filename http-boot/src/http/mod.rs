@@ -23,6 +23,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use init::event::EVENT_LIMIT;
 
+use crate::clients::Clients;
 use crate::devices::Devices;
 use files::Root;
 
@@ -33,12 +34,14 @@ pub struct Site {
     pub root: Root,
     /// What devices reported.
     pub devices: Devices,
+    /// Who has which address.
+    pub clients: Arc<Clients>,
 }
 
 impl Site {
     /// A site with no reports yet.
-    pub fn new(root: Root) -> Self {
-        Self { root, devices: Devices::default() }
+    pub fn new(root: Root, clients: Arc<Clients>) -> Self {
+        Self { root, devices: Devices::default(), clients }
     }
 }
 
