@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use http_boot::server::{self, ListenAddress, ServeOptions, TlsListenAddress};
+use http_boot::server::{self, ListenAddress, ServeOptions, TftpAddress, TftpOptions, TlsListenAddress};
 use http_boot::{authority, fleet, log, tls};
 
 /// Serve boot files to Raspberry Pis, and show what they report.
@@ -46,6 +46,15 @@ struct Serve {
     /// What each Pi shall do: a `fleet.toml`. It is read again when it changes; a wrong change changes nothing.
     #[arg(long, value_name = "FILE")]
     fleet: Option<PathBuf>,
+    /// Serve TFTP too, at port 69 of all addresses or where ADDR[:PORT] says; may be given several times.
+    #[arg(long, value_name = "ADDR[:PORT]", num_args = 0..=1, default_missing_value = "[::]:69")]
+    tftp: Vec<TftpAddress>,
+    /// The folder that TFTP serves. Without it, the folder tftp in --root, which `boot-files build` makes.
+    #[arg(long, value_name = "DIR", requires = "tftp")]
+    tftp_root: Option<PathBuf>,
+    /// Answer TFTP from the port that was asked, not from a new one for each file: for firewalls in between.
+    #[arg(long, requires = "tftp")]
+    tftp_single_port: bool,
     /// Log one JSON object per line.
     #[arg(long)]
     log_json: bool,
@@ -97,7 +106,9 @@ fn run(serve: Serve) -> ExitCode {
     let files = files.map(|(certificate, key)| tls::Files { certificate, key });
     let addresses = serve.listen_tls.into_iter().map(|TlsListenAddress(address)| address).collect();
     let tls = files.map(|files| (addresses, files));
-    match server::run(ServeOptions { root: serve.root, fleet: serve.fleet, listen: serve.listen, tls }) {
+    let tftp = TftpOptions { listen: serve.tftp, root: serve.tftp_root, single_port: serve.tftp_single_port };
+    let options = ServeOptions { root: serve.root, fleet: serve.fleet, listen: serve.listen, tls, tftp };
+    match server::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

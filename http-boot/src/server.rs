@@ -18,9 +18,14 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use crate::boot_tree::BootTree;
+use crate::boot_tree::rendering::{AsTheyAre, Rendering};
+use crate::clients::Clients;
 use crate::fleet::{self, watch::Watched};
 use crate::http;
 use crate::http::files::Root;
+use crate::tftp;
+use crate::tftp::server::{Engine, Server as TftpServer};
 use crate::tls;
 
 /// The port where `--listen` names none.
@@ -45,7 +50,7 @@ impl FromStr for ListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        socket_address(text, DEFAULT_PORT).map(Self)
+        parse_address(text, DEFAULT_PORT).map(Self)
     }
 }
 
@@ -57,22 +62,44 @@ impl FromStr for TlsListenAddress {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        socket_address(text, DEFAULT_TLS_PORT).map(|address| Self(ListenAddress(address)))
+        parse_address(text, DEFAULT_TLS_PORT).map(|address| Self(ListenAddress(address)))
     }
 }
 
-fn socket_address(text: &str, port: u16) -> Result<SocketAddr, String> {
+fn parse_address(text: &str, port: u16) -> Result<SocketAddr, String> {
     if let Ok(address) = text.parse::<SocketAddr>() {
         return Ok(address);
     }
     let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
     match bare.parse::<IpAddr>() {
         Ok(ip) => Ok(SocketAddr::new(ip, port)),
-        Err(_) => {
-            Err("not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:80 or [2001:db8::1]:80"
-                .into())
-        }
+        Err(_) => Err(format!(
+            "not an IP address with an optional port, like 192.0.2.1, 192.0.2.1:{port} or [2001:db8::1]:{port}"
+        )),
     }
+}
+
+/// An address to serve TFTP on, as `ADDR` or `ADDR:PORT`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TftpAddress(pub SocketAddr);
+
+impl FromStr for TftpAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        parse_address(text, tftp::server::PORT).map(Self)
+    }
+}
+
+/// What is served over TFTP.
+#[derive(Clone, Debug)]
+pub struct TftpOptions {
+    /// Where to listen: none, one or more.
+    pub listen: Vec<TftpAddress>,
+    /// The folder of boot files; without one, `tftp` in the root.
+    pub root: Option<PathBuf>,
+    /// Whether answers come from the port that was asked.
+    pub single_port: bool,
 }
 
 impl fmt::Display for ListenAddress {
@@ -92,6 +119,8 @@ pub struct ServeOptions {
     pub listen: Vec<ListenAddress>,
     /// Where to listen for TLS, with what.
     pub tls: Option<(Vec<ListenAddress>, tls::Files)>,
+    /// TFTP.
+    pub tftp: TftpOptions,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -110,7 +139,7 @@ pub fn run(options: ServeOptions) -> Result<()> {
 }
 
 async fn serve(options: ServeOptions) -> Result<()> {
-    let root = Root::open(&options.root)?;
+    let root = Arc::new(Root::open(&options.root)?);
     // Before the first line that says "listening": whoever waits for it may send a signal at once.
     let mut stop = Stop::new()?;
     let mut listeners = Vec::new();
@@ -123,9 +152,11 @@ async fn serve(options: ServeOptions) -> Result<()> {
             listeners.push((listen(*address).await?, Some(acceptor.clone())));
         }
     }
-    let fleet = options.fleet.as_ref().map(|path| Watched::open(path, &root)).transpose();
-    let site =
-        Arc::new(http::Site::new(root, fleet.context("reading the fleet's file (nothing is served)")?));
+    let fleet = options.fleet.as_ref().map(|path| Watched::open(path, root.clone())).transpose();
+    let fleet = fleet.context("reading the fleet's file (nothing is served)")?.map(Arc::new);
+    let clients = Arc::new(Clients::default());
+    let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
+    let site = Arc::new(http::Site::new(root, fleet, clients));
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for (listener, tls) in &listeners {
@@ -134,19 +165,21 @@ async fn serve(options: ServeOptions) -> Result<()> {
         tracing::info!(root = %options.root.display(), "listening on {scheme}://{address}");
     }
     let mut accepting = JoinSet::new();
-    if site.fleet.is_some() {
-        accepting.spawn(keep_fleet_fresh(site.clone()));
+    if let Some(fleet) = &site.fleet {
+        accepting.spawn(keep_fresh(fleet.clone()));
     }
     for (listener, tls) in listeners {
         accepting.spawn(accept(listener, tls, site.clone(), graceful.clone(), room.clone()));
     }
+    let engine = tftp.map(|tftp| tftp.start(&mut accepting));
 
     let name = stop.wait().await;
     accepting.shutdown().await;
-    let open = MAX_CONNECTIONS - room.available_permits();
-    tracing::info!(connections = open, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
+    let connections = MAX_CONNECTIONS - room.available_permits();
+    let tftp = engine.as_ref().map_or(0, |engine| engine.transfers());
+    tracing::info!(connections, tftp, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
     tokio::select! {
-        () = close(graceful) => tracing::info!("stopped"),
+        () = async { tokio::join!(close(graceful), finish(engine)); } => tracing::info!("stopped"),
         () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
     }
@@ -154,18 +187,21 @@ async fn serve(options: ServeOptions) -> Result<()> {
 }
 
 /// Reads the fleet's file again when it has changed. The task is aborted at the stop.
-async fn keep_fleet_fresh(site: Arc<http::Site>) {
+async fn keep_fresh(fleet: Arc<Watched>) {
     loop {
         tokio::time::sleep(fleet::watch::INTERVAL).await;
-        let site = site.clone();
-        let refresh = move || {
-            if let Some(fleet) = &site.fleet {
-                fleet.refresh(&site.root);
-            }
-        };
-        if let Err(error) = tokio::task::spawn_blocking(refresh).await {
+        let fleet = fleet.clone();
+        if let Err(error) = tokio::task::spawn_blocking(move || fleet.refresh()).await {
             tracing::error!("reading the fleet's file: {error}");
         }
+    }
+}
+
+/// What makes text for one Pi.
+fn rendering(fleet: Option<&Arc<Watched>>) -> Arc<dyn Rendering> {
+    match fleet {
+        Some(fleet) => fleet.clone(),
+        None => Arc::new(AsTheyAre),
     }
 }
 
@@ -187,6 +223,49 @@ async fn listen(ListenAddress(address): ListenAddress) -> Result<TcpListener> {
             bail!("{address} is not an address of this machine (`ip address` lists them)")
         }
         _ => Err(error).with_context(|| format!("listening on {address}")),
+    }
+}
+
+/// TFTP, ready to serve.
+struct Tftp {
+    engine: Engine,
+    servers: Vec<TftpServer>,
+}
+
+impl Tftp {
+    /// Opens the folder and the sockets, where there are to be any.
+    fn open(
+        options: &ServeOptions,
+        clients: &Arc<Clients>,
+        rendering: Arc<dyn Rendering>,
+    ) -> Result<Option<Self>> {
+        let TftpOptions { listen, root, single_port } = &options.tftp;
+        if listen.is_empty() {
+            return Ok(None);
+        }
+        let folder = root.clone().unwrap_or_else(|| options.root.join("tftp"));
+        let tree = BootTree::open(&folder, Arc::clone(clients), rendering)?;
+        let servers: Result<Vec<_>> =
+            listen.iter().map(|TftpAddress(address)| TftpServer::bind(*address, *single_port)).collect();
+        let (engine, servers) = (Engine::start(Arc::new(tree))?, servers?);
+        for server in &servers {
+            tracing::info!(root = %folder.display(), "listening on tftp://{}", server.local_addr()?);
+        }
+        Ok(Some(Self { engine, servers }))
+    }
+
+    fn start(self, serving: &mut JoinSet<()>) -> Arc<Engine> {
+        let engine = Arc::new(self.engine);
+        for server in self.servers {
+            serving.spawn(server.serve(Arc::clone(&engine)));
+        }
+        engine
+    }
+}
+
+async fn finish(engine: Option<Arc<Engine>>) {
+    if let Some(engine) = engine {
+        Engine::finish(engine).await;
     }
 }
 

@@ -3,13 +3,16 @@
 use init::server_plan::{PLAN_FORMAT, PlanFile};
 
 use super::file::Boot;
-use super::{Device, Image, Who, template};
+use super::{Device, Image, template};
+use crate::clients::Identity;
 
 /// What one Pi shall do.
 #[derive(Clone, Debug, Default)]
 pub struct Assignment<'a> {
     /// How it is known.
-    pub who: Who,
+    pub who: Identity,
+    /// This server's URL, where the file names it.
+    pub server: Option<&'a str>,
     /// Its entry; none for a Pi that the file does not name.
     pub device: Option<&'a Device>,
     /// What to boot; nothing is said where this is missing.
@@ -36,11 +39,13 @@ pub enum Answer {
 }
 
 impl Assignment<'_> {
-    /// The plan for its `init`. `server` is this server as the Pi named it when it asked, like `http://192.0.2.1:8080`.
+    /// The plan for its `init`. `named` is this server as the Pi named it when it asked, like `http://192.0.2.1:8080`; it counts
+    /// where the file names none.
     ///
     /// # Errors
     /// Where a placeholder has no value for this Pi.
-    pub fn answer(&self, server: &str) -> Result<Answer, String> {
+    pub fn answer(&self, named: &str) -> Result<Answer, String> {
+        let server = self.server.unwrap_or(named);
         let mut words = match self.boot {
             None | Some(Boot::Plan) => return Ok(Answer::Files),
             Some(Boot::Rescue | Boot::Local) => vec!["lifeboat.rescue".to_owned()],
@@ -51,7 +56,7 @@ impl Assignment<'_> {
             }
         };
         for parameters in &self.parameters {
-            words.push(self.fill(parameters, server)?);
+            words.push(self.fill(parameters, Some(server))?);
         }
         Ok(Answer::Plan(PlanFile { format: PLAN_FORMAT, parameters: words.join(" "), device: None }))
     }
@@ -60,8 +65,9 @@ impl Assignment<'_> {
     ///
     /// # Errors
     /// Where a placeholder has no value for this Pi.
-    pub fn cmdline(&self, shared: &str, server: &str) -> Result<String, String> {
-        let own = self.cmdline.iter().map(|words| self.fill(words, server)).collect::<Result<Vec<_>, _>>()?;
+    pub fn cmdline(&self, shared: &str) -> Result<String, String> {
+        let own =
+            self.cmdline.iter().map(|words| self.fill(words, self.server)).collect::<Result<Vec<_>, _>>()?;
         let words = shared.split_ascii_whitespace().chain(own.iter().map(|words| words.trim()));
         Ok(words.collect::<Vec<_>>().join(" ") + "\n")
     }
@@ -70,7 +76,7 @@ impl Assignment<'_> {
     ///
     /// # Errors
     /// Where a placeholder has no value for this Pi.
-    pub fn config(&self, shared: &str, server: &str) -> Result<String, String> {
+    pub fn config(&self, shared: &str) -> Result<String, String> {
         let mut text = shared.to_owned();
         if !self.config.is_empty() {
             if !text.is_empty() && !text.ends_with('\n') {
@@ -79,13 +85,13 @@ impl Assignment<'_> {
             text.push_str("[all]\n");
         }
         for lines in &self.config {
-            text.push_str(self.fill(lines, server)?.trim_end());
+            text.push_str(self.fill(lines, self.server)?.trim_end());
             text.push('\n');
         }
         Ok(text)
     }
 
-    fn fill(&self, text: &str, server: &str) -> Result<String, String> {
+    fn fill(&self, text: &str, server: Option<&str>) -> Result<String, String> {
         let serial = self.who.serial.or(self.device.and_then(|device| device.serial)).map(|s| s.to_string());
         let mac = self.who.mac.or(self.device.and_then(|device| device.mac)).map(|mac| mac.to_string());
         let name = self.device.and_then(|device| device.name.as_deref());
@@ -93,7 +99,7 @@ impl Assignment<'_> {
             "serial" => Some(serial.as_deref()),
             "mac" => Some(mac.as_deref()),
             "name" => Some(name),
-            "server" => Some(Some(server)),
+            "server" => Some(server),
             _ => None,
         })
     }

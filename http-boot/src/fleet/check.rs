@@ -8,7 +8,8 @@ use init::server_plan::{PlanError, ServerPlan};
 
 use super::assignment::Answer;
 use super::file::{Boot, DeviceEntry, FLEET_FORMAT, FLEET_LIMIT, FleetFile, GroupEntry, ImageEntry, Orders};
-use super::{Device, Fleet, Group, Image, Who};
+use super::{Device, Fleet, Group, Image};
+use crate::clients::{BadSerial, Board, Identity, Serial, parse_mac};
 use crate::http::files::Root;
 use crate::http::path::FilePath;
 
@@ -88,6 +89,7 @@ impl Check<'_> {
             let image = self.image(&format!("images.{name}"), entry);
             images.insert(name, image);
         }
+        let server = file.server.and_then(|server| self.server(server));
         self.orders("defaults", &file.defaults, &images);
         let groups = self.groups(file.groups, &images);
         let names: BTreeSet<&str> = groups.iter().map(|group| group.name.as_str()).collect();
@@ -96,7 +98,19 @@ impl Check<'_> {
             devices.extend(self.device(entry, &images, &names));
         }
         self.unique(&devices);
-        Fleet { defaults: file.defaults, images, groups, devices }
+        Fleet { server, defaults: file.defaults, images, groups, devices }
+    }
+
+    /// Without a slash at its end.
+    fn server(&mut self, text: String) -> Option<String> {
+        let is_plain = |url: &url::Url| {
+            matches!(url.scheme(), "http" | "https") && url.path() == "/" && url.query().is_none()
+        };
+        if url::Url::parse(&text).is_ok_and(|url| is_plain(&url)) {
+            return Some(text.trim_end_matches('/').to_owned());
+        }
+        self.say("server", format!("{text:?} is no URL like http://192.0.2.1:8080"));
+        None
     }
 
     fn image(&mut self, place: &str, entry: ImageEntry) -> Image {
@@ -131,13 +145,19 @@ impl Check<'_> {
     fn groups(&mut self, entries: Vec<GroupEntry>, images: &BTreeMap<String, Image>) -> Vec<Group> {
         let mut names = BTreeSet::new();
         let mut groups = Vec::with_capacity(entries.len());
-        for GroupEntry { name, tags, orders } in entries {
+        for GroupEntry { name, tags, boards, orders } in entries {
             let place = format!("group {name:?}");
             if !names.insert(name.clone()) {
                 self.say(&place, "it is there twice");
             }
+            for board in boards.iter().filter(|board| !Board::is_name(board)) {
+                self.say(
+                    &place,
+                    format!("there is no board {board:?}: it is one of {}", Board::names().join(", ")),
+                );
+            }
             self.orders(&place, &orders, images);
-            groups.push(Group { name, tags, orders });
+            groups.push(Group { name, tags, boards, orders });
         }
         groups
     }
@@ -157,8 +177,13 @@ impl Check<'_> {
         if entry.serial.is_none() && entry.mac.is_none() {
             self.say(&place, "it has neither serial nor mac");
         }
-        let serial = entry.serial.as_deref().and_then(|text| self.take(&place, text.parse()));
-        let mac = entry.mac.as_deref().and_then(|text| self.take(&place, text.parse()));
+        let serial = entry.serial.as_deref().and_then(|text| {
+            self.take(&place, text.parse().map_err(|error: BadSerial| format!("serial {text:?}: {error}")))
+        });
+        let mac = entry.mac.as_deref().and_then(|text| {
+            let wrong = || format!("{text:?} is no Ethernet address, like dc:a6:32:01:36:c2");
+            self.take(&place, parse_mac(text).ok_or_else(wrong))
+        });
         if let Some(name) = entry.name.as_deref().filter(|name| !is_host_name(name)) {
             self.say(&place, format!("name {name:?} is no host name: a-z, 0-9 and -, 63 at most"));
         }
@@ -209,9 +234,9 @@ impl Check<'_> {
 
     /// Each plan that the file makes has to be one that an `init` follows; each placeholder needs its value.
     fn assignments(&mut self, fleet: &Fleet) {
-        let named = fleet.devices.iter().map(|device| Who { serial: device.serial, mac: device.mac });
+        let named = fleet.devices.iter().map(|device| device.identity());
         // One that nobody named, and of which only the serial number is known.
-        let stranger = Who { serial: Some(super::serial::PiSerial(0)), mac: None };
+        let stranger = Identity { serial: Some(Serial(0)), ..Identity::default() };
         for who in named.chain([stranger]) {
             let assignment = fleet.assignment(who);
             let place = match assignment.device {
@@ -224,8 +249,8 @@ impl Check<'_> {
             if let Some(Answer::Plan(plan)) = self.take(&place, assignment.answer(SOME_SERVER)) {
                 self.plan(&place, &plan);
             }
-            self.take(&place, assignment.cmdline("", SOME_SERVER));
-            self.take(&place, assignment.config("", SOME_SERVER));
+            self.take(&place, assignment.cmdline(""));
+            self.take(&place, assignment.config(""));
         }
     }
 
@@ -241,6 +266,11 @@ impl Check<'_> {
 }
 
 impl Device {
+    /// What is known of it.
+    pub fn identity(&self) -> Identity {
+        Identity { serial: self.serial, mac: self.mac, ..Identity::default() }
+    }
+
     /// What it is called in messages.
     pub fn label(&self) -> String {
         let serial = self.serial.map(|serial| serial.to_string());

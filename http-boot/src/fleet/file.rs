@@ -15,6 +15,8 @@ pub const FLEET_LIMIT: u64 = 16 << 20;
 pub struct FleetFile {
     /// [`FLEET_FORMAT`].
     pub format: u32,
+    /// This server's URL, as Pis reach it. Where it is missing, a Pi that asks for its plan names the server itself.
+    pub server: Option<String>,
     /// What holds for every Pi, also for one that nobody named.
     #[serde(default)]
     pub defaults: Orders,
@@ -51,6 +53,9 @@ pub struct GroupEntry {
     /// Pis with one of these tags belong to it, as do those that name the group.
     #[serde(default)]
     pub tags: Vec<String>,
+    /// Pis of these kinds belong to it, by the names of config.txt's filters: `pi4`, `cm4`, `pi5` ….
+    #[serde(default)]
+    pub boards: Vec<String>,
     /// What they shall do.
     #[serde(default)]
     pub orders: Orders,

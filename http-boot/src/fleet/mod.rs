@@ -7,7 +7,6 @@ pub mod assignment;
 pub mod check;
 pub mod file;
 pub mod report;
-pub mod serial;
 pub mod template;
 pub mod watch;
 
@@ -18,12 +17,15 @@ use std::collections::BTreeMap;
 
 use assignment::Assignment;
 use file::Orders;
-use serial::{Mac, PiSerial};
+
+use crate::clients::{Identity, Mac, Serial};
 
 /// A fleet that was checked: its names lead somewhere, no Pi is in it twice, and each plan that it makes is one that an `init`
 /// follows.
 #[derive(Clone, Debug, Default)]
 pub struct Fleet {
+    /// This server's URL, as Pis reach it.
+    server: Option<String>,
     defaults: Orders,
     images: BTreeMap<String, Image>,
     groups: Vec<Group>,
@@ -44,6 +46,7 @@ pub struct Image {
 struct Group {
     name: String,
     tags: Vec<String>,
+    boards: Vec<String>,
     orders: Orders,
 }
 
@@ -51,7 +54,7 @@ struct Group {
 #[derive(Clone, Debug)]
 pub struct Device {
     /// Its serial number.
-    pub serial: Option<PiSerial>,
+    pub serial: Option<Serial>,
     /// The address of its Ethernet port.
     pub mac: Option<Mac>,
     /// What people call it.
@@ -59,15 +62,6 @@ pub struct Device {
     tags: Vec<String>,
     groups: Vec<String>,
     orders: Orders,
-}
-
-/// How somebody who asks is known. What is not known is `None`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Who {
-    /// The serial number.
-    pub serial: Option<PiSerial>,
-    /// The Ethernet address.
-    pub mac: Option<Mac>,
 }
 
 impl Fleet {
@@ -82,7 +76,7 @@ impl Fleet {
     }
 
     /// Who asks: the one with this serial number, else the one with this Ethernet address.
-    fn device(&self, who: Who) -> Option<&Device> {
+    fn device(&self, who: Identity) -> Option<&Device> {
         let find = |is: &dyn Fn(&Device) -> bool| self.devices.iter().find(|device| is(device));
         let by_serial = who.serial.and_then(|serial| find(&|device| device.serial == Some(serial)));
         by_serial.or_else(|| {
@@ -92,13 +86,17 @@ impl Fleet {
     }
 
     /// What this one shall do. One that the file does not name gets the defaults.
-    pub fn assignment(&self, who: Who) -> Assignment<'_> {
+    pub fn assignment(&self, who: Identity) -> Assignment<'_> {
         let device = self.device(who);
-        let groups = self.groups.iter().filter(|group| device.is_some_and(|device| device.is_in(group)));
+        let is_of =
+            |group: &&Group| who.board.is_some_and(|board| group.boards.iter().any(|b| b == board.name()));
+        let is_in = |group: &&Group| device.is_some_and(|device| device.is_in(group));
+        let groups = self.groups.iter().filter(|group| is_of(group) || is_in(group));
         let layers = std::iter::once(&self.defaults)
             .chain(groups.map(|group| &group.orders))
             .chain(device.map(|device| &device.orders));
-        let mut assignment = Assignment { who, device, ..Assignment::default() };
+        let server = self.server.as_deref();
+        let mut assignment = Assignment { who, device, server, ..Assignment::default() };
         for orders in layers {
             assignment.boot = orders.boot.or(assignment.boot);
             let image = orders.image.as_ref().and_then(|name| self.images.get_key_value(name));

@@ -5,9 +5,10 @@ use std::path::Path;
 
 use serde::Serialize;
 
+use super::Fleet;
 use super::assignment::Answer;
 use super::file::Boot;
-use super::{Fleet, Who};
+use crate::clients::Identity;
 use crate::http::files::Root;
 
 /// What one Pi shall do, in short.
@@ -19,7 +20,7 @@ pub struct Line {
     pub boot: Option<Boot>,
     /// The image's name.
     pub image: Option<String>,
-    /// The kernel parameters of its plan, `{server}` as it stands.
+    /// The kernel parameters of its plan, with `{server}` where only the Pi itself knows.
     pub plan: Option<String>,
 }
 
@@ -39,9 +40,9 @@ pub fn show(file: &Path, root: Option<&Path>, json: bool) -> anyhow::Result<Stri
 
 /// A line for each Pi, then one for all others.
 pub fn lines(fleet: &Fleet) -> Vec<Line> {
-    let named = fleet.devices().iter().map(|device| Who { serial: device.serial, mac: device.mac });
+    let named = fleet.devices().iter().map(|device| device.identity());
     named
-        .chain([Who::default()])
+        .chain([Identity::default()])
         .map(|who| {
             let assignment = fleet.assignment(who);
             let plan = match assignment.answer("{server}") {

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::assignment::Answer;
 use super::*;
+use crate::clients::{Board, parse_mac};
 
 const SITE: &str = r#"
 format = 1
@@ -49,11 +50,11 @@ serial = "00000003"
 orders = { boot = "plan", files = "pi/three" }
 "#;
 
-fn who(serial: u32) -> Who {
-    Who { serial: Some(PiSerial(serial)), mac: None }
+fn who(serial: u32) -> Identity {
+    Identity { serial: Some(Serial(serial)), ..Identity::default() }
 }
 
-fn plan(fleet: &Fleet, who: Who) -> String {
+fn plan(fleet: &Fleet, who: Identity) -> String {
     match fleet.assignment(who).answer("http://192.0.2.9") {
         Ok(Answer::Plan(plan)) => plan.parameters,
         other => panic!("{other:?}"),
@@ -83,27 +84,30 @@ fn later_words_beat_earlier_ones_and_parameters_add_up() {
 #[test]
 fn a_serial_number_counts_for_more_than_an_ethernet_address() {
     let fleet = Fleet::parse(SITE, None).unwrap();
-    let mac = "dc:a6:32:01:36:c2".parse().ok();
+    let mac = parse_mac("dc:a6:32:01:36:c2");
     let boot = |who| fleet.assignment(who).boot;
-    assert_eq!(boot(Who { serial: None, mac }), Some(file::Boot::Local));
-    assert_eq!(boot(Who { serial: Some(PiSerial(9)), mac }), Some(file::Boot::Local));
-    assert_eq!(boot(Who { serial: Some(PiSerial(3)), mac }), Some(file::Boot::Plan));
+    assert_eq!(boot(Identity { mac, ..Identity::default() }), Some(file::Boot::Local));
+    assert_eq!(
+        boot(Identity { serial: Some(Serial(9)), mac, ..Identity::default() }),
+        Some(file::Boot::Local)
+    );
+    assert_eq!(
+        boot(Identity { serial: Some(Serial(3)), mac, ..Identity::default() }),
+        Some(file::Boot::Plan)
+    );
 }
 
 #[test]
 fn files_of_the_firmware_get_their_words() {
     let fleet = Fleet::parse(SITE, None).unwrap();
     let door = fleet.assignment(who(0xabcd_ef01));
+    assert_eq!(door.cmdline("console=serial0\n").unwrap(), "console=serial0 systemd.hostname=front-door\n");
     assert_eq!(
-        door.cmdline("console=serial0\n", "").unwrap(),
-        "console=serial0 systemd.hostname=front-door\n"
-    );
-    assert_eq!(
-        door.config("[pi4]\nkernel=kernel8.img", "").unwrap(),
+        door.config("[pi4]\nkernel=kernel8.img").unwrap(),
         "[pi4]\nkernel=kernel8.img\n[all]\ndtparam=audio=on\n"
     );
     let other = fleet.assignment(who(3));
-    assert_eq!(other.config("kernel=kernel8.img", "").unwrap(), "kernel=kernel8.img");
+    assert_eq!(other.config("kernel=kernel8.img").unwrap(), "kernel=kernel8.img");
 }
 
 #[test]
@@ -120,7 +124,7 @@ fn what_is_wrong_is_named_with_its_place() {
             "device \"front-door\": there is no group \"kiosk\"",
         ),
         ("name = \"kiosks\"", "name = \"doors\"", "group \"doors\": it is there twice"),
-        ("10000000abcdef01", "10000000abcdefg1", "\"10000000abcdefg1\" is no serial number"),
+        ("10000000abcdef01", "10000000abcdefg1", "serial \"10000000abcdefg1\": not a serial number"),
         ("serial = \"00000003\"", "serial = \"20000000abcdef01\"", "two of them have the serial abcdef01"),
         ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "is no Ethernet address"),
         ("mac = \"dc:a6:32:01:36:c2\"\n", "", "a device: it has neither serial nor mac"),
@@ -178,26 +182,56 @@ fn files_have_to_be_there() {
 #[test]
 fn a_wrong_change_changes_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let root = crate::http::files::Root::open(folder.path()).unwrap();
+    let root = std::sync::Arc::new(crate::http::files::Root::open(folder.path()).unwrap());
     let path = folder.path().join("fleet.toml");
     let put = |text: &str| {
         std::fs::write(folder.path().join("new"), text).unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
     };
     put("format = 1\n[defaults]\nboot = \"rescue\"");
-    let watched = watch::Watched::open(&path, &root).unwrap();
+    let watched = watch::Watched::open(&path, root).unwrap();
     let boot = || watched.fleet().assignment(who(1)).boot;
     assert_eq!(boot(), Some(file::Boot::Rescue));
     put("format = 1\n[defaults]\nboot = \"rescue\"\nbot = 1");
-    watched.refresh(&root);
+    watched.refresh();
     assert_eq!(boot(), Some(file::Boot::Rescue));
     assert!(watched.findings().unwrap().to_string().contains("unknown field `bot`"));
     put("format = 1\n[defaults]\nboot = \"local\"");
-    watched.refresh(&root);
+    watched.refresh();
     assert_eq!((boot(), watched.findings()), (Some(file::Boot::Local), None));
     std::fs::remove_file(&path).unwrap();
-    watched.refresh(&root);
+    watched.refresh();
     assert_eq!(boot(), Some(file::Boot::Local));
+}
+
+#[test]
+fn a_board_is_enough_to_belong_to_a_group() {
+    let boards = "[[group]]\nname = \"modules\"\nboards = [\"cm4\"]\norders.boot = \"local\"\n";
+    let fleet = Fleet::parse(&format!("format = 1\n{boards}"), None).unwrap();
+    let boot = |revision| {
+        let board = Board::of_revision(revision);
+        fleet.assignment(Identity { board, ..Identity::default() }).boot
+    };
+    assert_eq!((boot(0xd0_3140), boot(0xd0_3114)), (Some(file::Boot::Local), None));
+    let wrong = Fleet::parse(&format!("format = 1\n{}", boards.replace("cm4", "cm9")), None).unwrap_err();
+    assert!(wrong.to_string().contains("there is no board \"cm9\": it is one of"), "{wrong}");
+}
+
+#[test]
+fn the_servers_url_can_be_fixed() {
+    let site = |server: &str| {
+        let cmdline = "cmdline = \"lifeboat.server={server}\"\n[images.debian]";
+        format!("server = \"{server}\"\n{}", SITE.replacen("[images.debian]", cmdline, 1))
+    };
+    let fleet = Fleet::parse(&site("https://boot.example/"), None).unwrap();
+    assert!(plan(&fleet, who(0xabcd_ef01)).starts_with("root=live:https://boot.example/os/debian.squashfs "));
+    assert_eq!(fleet.assignment(who(3)).cmdline("").unwrap(), "lifeboat.server=https://boot.example\n");
+    for wrong in ["", "boot.example", "ftp://a", "http://a/b"] {
+        let all = Fleet::parse(&site(wrong), None).unwrap_err().to_string();
+        assert!(all.contains("is no URL like"), "{wrong}: {all}");
+    }
+    let without = site("http://a").replace("server = \"http://a\"\n", "");
+    assert!(Fleet::parse(&without, None).unwrap_err().to_string().contains("{server}, which"));
 }
 
 #[test]

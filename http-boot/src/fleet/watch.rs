@@ -6,6 +6,8 @@ use std::time::{Duration, SystemTime};
 
 use super::Fleet;
 use super::check::Findings;
+use crate::boot_tree::rendering::{Rendering, Text};
+use crate::clients::Identity;
 use crate::http::files::Root;
 
 /// How often the file is looked at.
@@ -15,6 +17,7 @@ pub const INTERVAL: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
+    root: Arc<Root>,
     now: RwLock<Now>,
 }
 
@@ -34,10 +37,10 @@ impl Watched {
     ///
     /// # Errors
     /// All that is wrong with it.
-    pub fn open(path: &Path, root: &Root) -> Result<Self, Findings> {
+    pub fn open(path: &Path, root: Arc<Root>) -> Result<Self, Findings> {
         let version = version(path);
-        let fleet = Arc::new(Fleet::read(path, Some(root))?);
-        Ok(Self { path: path.into(), now: RwLock::new(Now { fleet, version, findings: None }) })
+        let fleet = Arc::new(Fleet::read(path, Some(&root))?);
+        Ok(Self { path: path.into(), root, now: RwLock::new(Now { fleet, version, findings: None }) })
     }
 
     /// The fleet as of the last file that was right.
@@ -51,12 +54,12 @@ impl Watched {
     }
 
     /// Reads the file if it has changed. Held by `a_wrong_change_changes_nothing`.
-    pub fn refresh(&self, root: &Root) {
+    pub fn refresh(&self) {
         let version = version(&self.path);
         if version == self.now.read().unwrap_or_else(PoisonError::into_inner).version {
             return;
         }
-        let read = Fleet::read(&self.path, Some(root));
+        let read = Fleet::read(&self.path, Some(&self.root));
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         now.version = version;
         match read {
@@ -87,4 +90,23 @@ fn version(path: &Path) -> Option<Version> {
     use std::os::unix::fs::MetadataExt;
     let file = path.metadata().ok()?;
     Some((file.modified().ok()?, file.len(), file.ino()))
+}
+
+impl Rendering for Watched {
+    fn render(&self, who: Identity, text: Text, shared: &[u8]) -> Option<Vec<u8>> {
+        let fleet = self.fleet();
+        let assignment = fleet.assignment(who);
+        let shared = std::str::from_utf8(shared).ok()?;
+        let rendered = match text {
+            Text::Config if assignment.config.is_empty() => return None,
+            Text::CommandLine if assignment.cmdline.is_empty() => return None,
+            Text::Config => assignment.config(shared),
+            Text::CommandLine => assignment.cmdline(shared),
+        };
+        // A device that the file names was checked; one of which less is known may lack what a placeholder wants.
+        rendered
+            .map(String::into_bytes)
+            .inspect_err(|error| tracing::error!("making {text:?} for {who}: {error}"))
+            .ok()
+    }
 }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use super::Site;
 use super::path::FilePath;
-use crate::fleet::Who;
+use crate::clients::{Identity, Serial};
 use crate::fleet::file::Boot;
-use crate::fleet::serial::PiSerial;
 
 /// The path that is meant by `path`, of a request. One that is there as it stands means itself.
 ///
@@ -17,7 +16,7 @@ pub async fn path(site: &Arc<Site>, path: &str) -> Result<String, &'static str> 
     let Some((serial, rest)) = own(path) else { return Ok(path.to_owned()) };
     let Some(fleet) = &site.fleet else { return Ok(path.to_owned()) };
     let fleet = fleet.fleet();
-    let assignment = fleet.assignment(Who { serial: Some(serial), mac: None });
+    let assignment = fleet.assignment(Identity { serial: Some(serial), ..Identity::default() });
     if assignment.boot == Some(Boot::Local) {
         return Err("the fleet's file says that this Pi boots from itself");
     }
@@ -31,7 +30,7 @@ pub async fn path(site: &Arc<Site>, path: &str) -> Result<String, &'static str> 
 }
 
 /// The serial number at the start of a path, and what comes behind it.
-fn own(path: &str) -> Option<(PiSerial, &str)> {
+fn own(path: &str) -> Option<(Serial, &str)> {
     let (first, rest) = path.trim_start_matches('/').split_once('/')?;
     Some((first.parse().ok()?, rest.trim_start_matches('/')))
 }
@@ -42,8 +41,8 @@ mod tests {
 
     #[test]
     fn a_serial_number_leads_a_path() {
-        assert_eq!(own("/abcdef01/boot.img"), Some((PiSerial(0xabcd_ef01), "boot.img")));
-        assert_eq!(own("//10000000abcdef01//boot.img"), Some((PiSerial(0xabcd_ef01), "boot.img")));
+        assert_eq!(own("/abcdef01/boot.img"), Some((Serial(0xabcd_ef01), "boot.img")));
+        assert_eq!(own("//10000000abcdef01//boot.img"), Some((Serial(0xabcd_ef01), "boot.img")));
         for other in ["/abcdef01", "/pi/boot.img", "/boot.img", "/", ""] {
             assert_eq!(own(other), None, "{other}");
         }

@@ -11,6 +11,7 @@ use init::event::{EVENT_FORMAT, EVENT_LIMIT, Event};
 use serde::Serialize;
 
 use super::{Peer, Site, text};
+use crate::clients::Identity;
 use crate::devices::{BadSerial, Serial};
 
 /// How long a device may take to send an event.
@@ -40,6 +41,8 @@ pub async fn post(
     match parse(&body) {
         Ok(event) => {
             tracing::debug!(%serial, address = %peer, step = ?event.step, state = ?event.state, error = ?event.error, "event");
+            let identity = Identity::of_event(&serial.to_string(), event.model.as_deref());
+            site.clients.learn(peer.ip(), identity);
             site.devices.record(&serial, peer.ip().to_canonical(), event, body.len());
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;

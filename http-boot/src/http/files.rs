@@ -26,9 +26,13 @@ pub struct Root {
 }
 
 /// Why a file is not served.
-enum Refused {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    /// There is none.
     NotFound,
+    /// It leads out of the root, or the server may not read it.
     Denied(Errno),
+    /// It cannot be read.
     Failed(Errno),
 }
 
@@ -72,7 +76,11 @@ impl Root {
         Err(Errno::AGAIN)
     }
 
-    fn file(&self, path: &FilePath) -> Result<(OwnedFd, Version), Refused> {
+    /// Opens a file.
+    ///
+    /// # Errors
+    /// See [`Refused`].
+    pub fn file(&self, path: &FilePath) -> Result<(OwnedFd, Version), Refused> {
         let file = self.open_below(path.as_path(), OFlags::empty()).map_err(|error| match error {
             Errno::NOENT | Errno::NOTDIR | Errno::NAMETOOLONG | Errno::NXIO => Refused::NotFound,
             Errno::XDEV | Errno::LOOP | Errno::ACCESS | Errno::PERM => Refused::Denied(error),
@@ -101,24 +109,31 @@ impl Root {
         Some(bytes)
     }
 
-    /// The status and line for a path that is not served. Who asks learns no more than "no such file"; the log says why.
-    fn refuse(&self, path: &FilePath, why: Refused) -> (StatusCode, &'static str) {
+    /// Whether there is such a folder.
+    pub fn has_folder(&self, path: &FilePath) -> bool {
+        self.open_below(path.as_path(), OFlags::DIRECTORY).is_ok()
+    }
+
+    /// Logs why a path is not served, where that is more than that it is not there.
+    pub fn explain(&self, path: &FilePath, why: Refused) {
         let file = self.path.join(path.as_path());
         match why {
-            Refused::NotFound => (StatusCode::NOT_FOUND, "no such file"),
-            Refused::Denied(Errno::XDEV) => {
-                tracing::warn!(
-                    "not serving {}: a symlink leads out of the root (links must be relative and stay in it)",
-                    file.display()
-                );
-                (StatusCode::NOT_FOUND, "no such file")
-            }
-            Refused::Denied(error) => {
-                tracing::warn!("not serving {}: {error}", file.display());
-                (StatusCode::NOT_FOUND, "no such file")
-            }
-            Refused::Failed(error) => {
-                tracing::error!("reading {}: {error}", file.display());
+            Refused::NotFound => {}
+            Refused::Denied(Errno::XDEV) => tracing::warn!(
+                "not serving {}: a symlink leads out of the root (links must be relative and stay in it)",
+                file.display()
+            ),
+            Refused::Denied(error) => tracing::warn!("not serving {}: {error}", file.display()),
+            Refused::Failed(error) => tracing::error!("reading {}: {error}", file.display()),
+        }
+    }
+
+    /// The status and line for a path that is not served. Who asks learns no more than "no such file"; the log says why.
+    fn refuse(&self, path: &FilePath, why: Refused) -> (StatusCode, &'static str) {
+        self.explain(path, why);
+        match why {
+            Refused::NotFound | Refused::Denied(_) => (StatusCode::NOT_FOUND, "no such file"),
+            Refused::Failed(_) => {
                 (StatusCode::INTERNAL_SERVER_ERROR, "the file cannot be read; the server's log says why")
             }
         }

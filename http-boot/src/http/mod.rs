@@ -24,6 +24,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use init::event::EVENT_LIMIT;
 
+use crate::clients::Clients;
 use crate::devices::Devices;
 use crate::fleet::watch::Watched;
 use files::Root;
@@ -32,17 +33,19 @@ use files::Root;
 #[derive(Debug)]
 pub struct Site {
     /// The files.
-    pub root: Root,
+    pub root: Arc<Root>,
     /// What devices reported.
     pub devices: Devices,
     /// What each of them shall do, where somebody wrote that down.
-    pub fleet: Option<Watched>,
+    pub fleet: Option<Arc<Watched>>,
+    /// Who has which address.
+    pub clients: Arc<Clients>,
 }
 
 impl Site {
     /// A site with no reports yet.
-    pub fn new(root: Root, fleet: Option<Watched>) -> Self {
-        Self { root, devices: Devices::default(), fleet }
+    pub fn new(root: Arc<Root>, fleet: Option<Arc<Watched>>, clients: Arc<Clients>) -> Self {
+        Self { root, devices: Devices::default(), fleet, clients }
     }
 }
 

@@ -1,6 +1,6 @@
 //! From a request's path to a path below the served folder.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
@@ -36,11 +36,7 @@ impl FilePath {
     pub fn parse(path: &str) -> Result<Self, PathError> {
         let mut names = PathBuf::new();
         for encoded in path.split('/').filter(|name| !name.is_empty()) {
-            let name = decode(encoded)?;
-            if name.first() == Some(&b'.') || name.contains(&b'/') || name.contains(&0) {
-                return Err(PathError::NotServed);
-            }
-            names.push(OsString::from_vec(name));
+            names.push(checked(decode(encoded)?)?);
         }
         if path.ends_with('/') || names.as_os_str().is_empty() {
             Err(PathError::Folder)
@@ -49,10 +45,51 @@ impl FilePath {
         }
     }
 
+    /// Takes names as they are, as TFTP has them. Slashes at the beginning and doubled ones count for nothing, as
+    /// bootloaders make them from prefixes; a backslash is no slash, and in no file's name.
+    ///
+    /// # Errors
+    /// See [`PathError`].
+    pub fn literal(path: &[u8]) -> Result<Self, PathError> {
+        let mut names = PathBuf::new();
+        for name in path.split(|b| *b == b'/').filter(|name| !name.is_empty()) {
+            if name.contains(&b'\\') {
+                return Err(PathError::NotServed);
+            }
+            names.push(checked(name.to_vec())?);
+        }
+        if path.ends_with(b"/") || names.as_os_str().is_empty() {
+            Err(PathError::Folder)
+        } else {
+            Ok(Self(names))
+        }
+    }
+
+    /// Its first name and the path behind that, if there is more than one.
+    pub fn split_first(&self) -> Option<(&OsStr, Self)> {
+        let mut names = self.0.iter();
+        let (first, rest) = (names.next()?, names.as_path());
+        (!rest.as_os_str().is_empty()).then(|| (first, Self(rest.to_owned())))
+    }
+
+    /// This path in another one's folder.
+    #[must_use]
+    pub fn below(&self, folder: &Self) -> Self {
+        Self(folder.0.join(&self.0))
+    }
+
     /// The path, relative to the root.
     pub fn as_path(&self) -> &Path {
         &self.0
     }
+}
+
+/// A name that may be one of a path's.
+fn checked(name: Vec<u8>) -> Result<OsString, PathError> {
+    if name.first() == Some(&b'.') || name.contains(&b'/') || name.contains(&0) {
+        return Err(PathError::NotServed);
+    }
+    Ok(OsString::from_vec(name))
 }
 
 fn decode(encoded: &str) -> Result<Vec<u8>, PathError> {
@@ -110,7 +147,39 @@ mod tests {
         }
     }
 
+    #[test]
+    fn literal_paths() {
+        let parse =
+            |path: &str| FilePath::literal(path.as_bytes()).map(|p| p.as_path().display().to_string());
+        assert_eq!(parse("start4.elf").unwrap(), "start4.elf");
+        assert_eq!(parse("/9ffefdef//start4.elf").unwrap(), "9ffefdef/start4.elf");
+        assert_eq!(parse("a%2e b").unwrap(), "a%2e b");
+        for folder in ["", "/", "//", "a/"] {
+            assert_eq!(parse(folder).unwrap_err(), PathError::Folder, "{folder}");
+        }
+        for hidden in ["..", "../x", "a/../x", "./a", ".a", "a/.b", "..\\x", "a\\b", "a\0b"] {
+            assert_eq!(parse(hidden).unwrap_err(), PathError::NotServed, "{hidden}");
+        }
+        let path = FilePath::literal(b"a/b/c").unwrap();
+        let (first, rest) = path.split_first().unwrap();
+        assert_eq!((first.to_str().unwrap(), rest.as_path()), ("a", Path::new("b/c")));
+        assert!(FilePath::literal(b"a").unwrap().split_first().is_none());
+        assert_eq!(rest.below(&path).as_path(), Path::new("a/b/c/b/c"));
+    }
+
     proptest! {
+        #[test]
+        fn literal_path_stays_below(path in prop::collection::vec(prop_oneof![Just(b'/'), Just(b'.'), Just(b'a'), any::<u8>()], 0..24)) {
+            if let Ok(path) = FilePath::literal(&path) {
+                prop_assert!(path.as_path().is_relative());
+                for component in path.as_path().components() {
+                    let Component::Normal(name) = component else { panic!("{component:?}") };
+                    prop_assert!(!name.as_bytes().starts_with(b"."));
+                    prop_assert!(!name.as_bytes().iter().any(|b| [0, b'\\'].contains(b)));
+                }
+            }
+        }
+
         #[test]
         fn path_stays_below(path in "(/|\\.|%2e|%2F|%00|%|[a-c%é]|\\PC){0,24}") {
             if let Ok(path) = FilePath::parse(&path) {

@@ -13,8 +13,8 @@ use init::server_plan::PlanFile;
 use super::files::{self, Root};
 use super::path::FilePath;
 use super::{Peer, Site, text};
+use crate::clients::Identity;
 use crate::devices::{BadSerial, Serial};
-use crate::fleet::Who;
 use crate::fleet::assignment::Answer;
 
 /// The plan for every Pi that has none of its own.
@@ -63,7 +63,9 @@ fn choose(site: &Site, peer: Peer, serial: &str, headers: &HeaderMap) -> Result<
     let Some(fleet) = &site.fleet else { return Ok(Chosen::Files(serial)) };
     let fleet = fleet.fleet();
     // A serial number that is no Pi's own is nobody's in the file: what holds for all holds for it.
-    let assignment = fleet.assignment(Who { serial: serial.to_string().parse().ok(), mac: None });
+    let who = site.clients.identity(peer.address.ip().to_canonical());
+    let who = who.with(Identity { serial: serial.to_string().parse().ok(), ..Identity::default() });
+    let assignment = fleet.assignment(who);
     let answer = assignment.answer(&server(peer, headers)).map_err(|error| {
         tracing::error!(%serial, "making a plan: {error}");
         refuse(StatusCode::INTERNAL_SERVER_ERROR, &error)
