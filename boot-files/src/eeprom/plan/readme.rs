@@ -88,7 +88,7 @@ fn ways(plan: &Plan) -> String {
     let (name, source) = needed(plan.board.soc());
     let jumper = match plan.board {
         Board::Cm4 | Board::Cm5 => {
-            "Set the jumper that pulls nRPIBOOT low (\"disable eMMC boot\"), connect the carrier's USB slave port, power on"
+            "Set the jumper that pulls nRPIBOOT low (\"disable eMMC boot\"), connect the carrier's\n   USB slave port, power on"
         }
         Board::Pi4 => "A Pi 4 has no such pin until one is set in its OTP: take the SD card instead",
         Board::Pi5 => "Hold the power button while you plug in the USB-C cable",
@@ -97,13 +97,14 @@ fn ways(plan: &Plan) -> String {
         "THE WAYS IN: TAKE ONE
 
 1. rpiboot/: over USB, from another computer. The way for a bare module; works whatever the EEPROM holds.
-   One file of Raspberry Pi's usbboot has to be beside ours (Debian and Raspberry Pi OS: package rpiboot, or
-   https://github.com/raspberrypi/usbboot):
+   One file of Raspberry Pi's usbboot has to be beside ours; it is in https://github.com/raspberrypi/usbboot, and in
+   the package rpiboot (/usr/share/rpiboot instead of usbboot):
 
        cp usbboot/{source} rpiboot/{name}
        sudo rpiboot -d rpiboot
 
-   {jumper}. When it is flashed, the LED blinks steadily. Take the jumper away and power it off and on.
+   {jumper}. When it is flashed, the LED blinks steadily.
+   Take the jumper away and power it off and on.
 
 ",
     );
