@@ -62,8 +62,8 @@ impl Release {
 
 /// What `read` makes of the text after the first `word` with which it can do something.
 fn after<T>(image: &[u8], word: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
-    let found = image.windows(word.len()).enumerate().filter(|(_, window)| *window == word.as_bytes());
-    let texts = found.filter_map(|(at, _)| {
+    let found = memchr::memmem::find_iter(image, word);
+    let texts = found.filter_map(|at| {
         let start = at.saturating_add(word.len());
         let rest = image.get(start..image.len().min(start.saturating_add(LONGEST)))?;
         let end = rest.iter().position(|byte| !byte.is_ascii_graphic()).unwrap_or(rest.len());
