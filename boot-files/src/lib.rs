@@ -14,6 +14,7 @@ pub mod config_txt;
 pub mod deb;
 pub mod device;
 pub mod digest;
+pub mod eeprom;
 pub mod elf;
 pub mod fat;
 pub mod firmware;

@@ -1,6 +1,7 @@
 //! `boot-files`: makes what a Pi loads, looks inside it, signs it.
 
 use boot_files::build;
+use boot_files::eeprom;
 use boot_files::inspect::{cat, ls, unpack};
 use boot_files::keys::{keygen, sign, verify};
 use boot_files::os;
@@ -27,6 +28,8 @@ enum Command {
     Unpack(unpack::Args),
     /// Make an OS image that Pis boot into RAM.
     Os(os::Args),
+    /// Read, change and check bootloader EEPROM images.
+    Eeprom(eeprom::Args),
     /// Make a key pair.
     Keygen(keygen::Args),
     /// Sign a file.
@@ -57,6 +60,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Cat(args) => cat::run(args),
         Command::Unpack(args) => unpack::run(args),
         Command::Os(args) => os::run(args),
+        Command::Eeprom(args) => eeprom::run(args),
         Command::Keygen(args) => keygen::run(args),
         Command::Sign(args) => sign::run(args),
         Command::Verify(args) => verify::run(args),
