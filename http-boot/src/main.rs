@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use http_boot::dhcp::flags::Flags as DhcpFlags;
 use http_boot::log;
 use http_boot::server::{self, ListenAddress, ServeOptions};
 
@@ -33,13 +34,16 @@ struct Serve {
     /// Log one JSON object per line.
     #[arg(long)]
     log_json: bool,
+    #[command(flatten)]
+    dhcp: DhcpFlags,
 }
 
 fn main() -> ExitCode {
     let Arguments { command: Command::Serve(serve) } = Arguments::parse();
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
     log::start(if serve.log_json { log::Format::Json } else { log::Format::Text { colour } });
-    match server::run(ServeOptions { root: serve.root, listen: serve.listen }) {
+    let dhcp = serve.dhcp.settings();
+    match server::run(ServeOptions { root: serve.root, listen: serve.listen, dhcp }) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -16,6 +16,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use crate::dhcp;
 use crate::http;
 use crate::http::files::Root;
 
@@ -66,6 +67,8 @@ pub struct ServeOptions {
     pub root: PathBuf,
     /// Where to listen: at least one.
     pub listen: Vec<ListenAddress>,
+    /// DHCP, where it is wanted.
+    pub dhcp: Option<dhcp::settings::Settings>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -91,6 +94,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     for address in &options.listen {
         listeners.push(listen(*address).await?);
     }
+    let mut dhcp = options.dhcp.as_ref().map(start_dhcp).transpose()?;
     let site = Arc::new(http::Site::new(root));
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -103,7 +107,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
         accepting.spawn(accept(listener, site.clone(), graceful.clone(), room.clone()));
     }
 
-    let name = stop.wait().await;
+    let name = tokio::select! {
+        name = stop.wait() => name,
+        ended = dhcp_ended(dhcp.as_mut()) => return ended,
+    };
+    if let Some(dhcp) = dhcp {
+        dhcp.stop();
+    }
     accepting.shutdown().await;
     let open = MAX_CONNECTIONS - room.available_permits();
     tracing::info!(connections = open, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
@@ -113,6 +123,20 @@ async fn serve(options: ServeOptions) -> Result<()> {
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
     }
     Ok(())
+}
+
+/// DHCP answers before the first file can be asked for: a Pi asks again.
+fn start_dhcp(settings: &dhcp::settings::Settings) -> Result<dhcp::server::Running> {
+    let config = settings.check(&dhcp::interface::all()?).context("checking the DHCP settings")?;
+    dhcp::server::start(config, Arc::new(|_: &dhcp::sighting::Sighting| {}))
+}
+
+/// Waits for ever, where there is no DHCP server.
+async fn dhcp_ended(dhcp: Option<&mut dhcp::server::Running>) -> Result<()> {
+    match dhcp {
+        Some(running) => running.ended().await,
+        None => std::future::pending().await,
+    }
 }
 
 async fn listen(ListenAddress(address): ListenAddress) -> Result<TcpListener> {
