@@ -28,6 +28,8 @@ pub struct Answer {
     pub kind: Kind,
     /// Where it goes.
     pub to: Destination,
+    /// The address that it gives, or 0.0.0.0.
+    pub given: Ipv4Addr,
     /// The message.
     pub bytes: Vec<u8>,
 }
@@ -35,7 +37,7 @@ pub struct Answer {
 impl Answer {
     /// An answer of this kind that gives this address, or 0.0.0.0 where it gives none.
     pub fn new(request: &Message, kind: Kind, given: Ipv4Addr, reply: Reply) -> Self {
-        Self { kind, to: destination(request, kind, given), bytes: reply.done() }
+        Self { kind, to: destination(request, kind, given), given, bytes: reply.done() }
     }
 }
 

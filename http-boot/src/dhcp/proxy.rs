@@ -12,22 +12,14 @@ use super::settings::Link;
 /// Where a boot ROM asks a proxy once it has an address. A Pi's is not known to; others of the PXE family do.
 pub const PROXY_PORT: u16 = 4011;
 
-/// Where a question came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Door {
-    /// On port 67, with all other DHCP.
-    Common,
-    /// On [`PROXY_PORT`], from this address.
-    Proxy(SocketAddrV4),
-}
-
-/// The answer to a bootloader; `None`: the question is not for a proxy.
-pub fn answer(link: &Link, request: &Message, who: &Who, door: Door) -> Option<Answer> {
+/// The answer to a bootloader; `None`: the question is not for a proxy. `direct`: who asked on [`PROXY_PORT`]; without, it
+/// was on port 67, with all other DHCP.
+pub fn answer(link: &Link, request: &Message, who: &Who, direct: Option<SocketAddrV4>) -> Option<Answer> {
     let Who::Bootloader(found) = who else { return None };
-    let kind = match (request.sender, request.kind, door) {
+    let kind = match (request.sender, request.kind, direct) {
         (Sender::Client, Kind::Discover, _) => Kind::Offer,
         // On port 67 a REQUEST takes the offer of the server that gives the address: not ours to confirm.
-        (Sender::Client, Kind::Request | Kind::Inform, Door::Proxy(_)) => Kind::Ack,
+        (Sender::Client, Kind::Request | Kind::Inform, Some(_)) => Kind::Ack,
         _ => return None,
     };
     let mut reply = Reply::to(request, kind)
@@ -37,10 +29,8 @@ pub fn answer(link: &Link, request: &Message, who: &Who, door: Door) -> Option<A
     // No address is given, so that there is none to send to: nor for a relay, which would look for it in `yiaddr`.
     reply.set_broadcast(true);
     let answer = Answer::new(request, kind, Ipv4Addr::UNSPECIFIED, reply);
-    match door {
-        Door::Proxy(from) if !from.ip().is_unspecified() => {
-            Some(Answer { to: Destination::Routed(from), ..answer })
-        }
+    match direct {
+        Some(from) if !from.ip().is_unspecified() => Some(Answer { to: Destination::Routed(from), ..answer }),
         _ => Some(answer),
     }
 }
@@ -50,29 +40,25 @@ mod tests {
     use dhcproto::v4::{DhcpOption, OptionCode};
     use dhcproto::{Decodable, Decoder};
 
-    use super::super::interface::Interface;
-    use super::super::mac::Mac;
     use super::super::subnet::Subnet;
-    use super::super::test_pi;
+    use super::super::test_pi::{self, SERVER};
     use super::*;
 
-    const SERVER: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
     const FILES: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 9);
 
     fn link() -> Link {
-        let mac = Mac([2, 0, 0, 0, 0, 1]);
-        let interface = Interface { name: "eth0".into(), index: 2, mac, addresses: vec![(SERVER, 24)] };
+        let interface = test_pi::interface();
         Link { interface, identity: SERVER, subnet: Subnet::of(SERVER, 24).unwrap(), files: FILES }
     }
 
-    fn ask(question: Reply, door: Door) -> Option<Answer> {
+    fn ask(question: Reply, direct: Option<SocketAddrV4>) -> Option<Answer> {
         let request = Message::parse(&question.done()).unwrap();
-        answer(&link(), &request, &Who::of(&request), door)
+        answer(&link(), &request, &Who::of(&request), direct)
     }
 
     #[test]
     fn an_offer_byte_by_byte() {
-        let answer = ask(test_pi::question(Kind::Discover, 0x0102_0304), Door::Common).unwrap();
+        let answer = ask(test_pi::question(Kind::Discover, 0x0102_0304), None).unwrap();
         assert_eq!((answer.kind, answer.to), (Kind::Offer, Destination::Broadcast));
         let bytes = answer.bytes;
         let mut golden = vec![2, 1, 6, 0, 1, 2, 3, 4, 0, 0, 0x80, 0];
@@ -96,21 +82,17 @@ mod tests {
     fn which_questions_are_for_a_proxy() {
         let from = SocketAddrV4::new(Ipv4Addr::new(192, 0, 2, 77), 68);
         let relay = Ipv4Addr::new(203, 0, 113, 1);
-        let to = |question, door| ask(question, door).map(|answer| (answer.kind, answer.to));
+        let to = |question, direct| ask(question, direct).map(|answer| (answer.kind, answer.to));
         let question = |kind| test_pi::question(kind, 1);
         let routed = |ip, port| Destination::Routed(SocketAddrV4::new(ip, port));
-        let proxy = Door::Proxy(from);
-        assert_eq!(to(question(Kind::Request), Door::Common), None);
-        assert_eq!(to(question(Kind::Inform), Door::Common), None);
+        let proxy = Some(from);
+        assert_eq!(to(question(Kind::Request), None), None);
+        assert_eq!(to(question(Kind::Inform), None), None);
         assert_eq!(to(question(Kind::Release), proxy), None);
         assert_eq!(to(question(Kind::Request), proxy), Some((Kind::Ack, routed(*from.ip(), 68))));
         assert_eq!(to(question(Kind::Inform), proxy), Some((Kind::Ack, routed(*from.ip(), 68))));
-        let relayed = to(question(Kind::Discover).relay(relay), Door::Common);
+        let relayed = to(question(Kind::Discover).relay(relay), None);
         assert_eq!(relayed, Some((Kind::Offer, routed(relay, 67))));
-        assert_eq!(
-            to(Reply::question(Kind::Discover, 1, test_pi::MAC), Door::Common),
-            None,
-            "not a bootloader"
-        );
+        assert_eq!(to(Reply::question(Kind::Discover, 1, test_pi::MAC), None), None, "not a bootloader");
     }
 }

@@ -25,6 +25,16 @@ impl<K: Eq + Hash + Clone, V> Recent<K, V> {
         self.young.get(key).or_else(|| self.old.get(key))
     }
 
+    /// Looks, to change what is there.
+    pub fn get_mut(&mut self, key: &K) -> Option<&mut V> {
+        self.young.get_mut(key).or_else(|| self.old.get_mut(key))
+    }
+
+    /// All values, in no order.
+    pub fn values(&self) -> impl Iterator<Item = &V> {
+        self.young.values().chain(self.old.values())
+    }
+
     /// A key's value, made where there is none.
     pub fn touch(&mut self, key: K, make: impl FnOnce() -> V) -> &mut V {
         let kept = self.old.remove(&key);

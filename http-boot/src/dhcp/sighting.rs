@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use super::mac::Mac;
 use super::message::{Kind, Message, code};
-use super::pi::{Bootloader, PiSerial, Revision, Who};
+use super::pi::{PiSerial, Revision, Who};
 use super::recent::Recent;
 
 /// How far the Pi is that asks.
@@ -50,7 +50,7 @@ impl<F: Fn(&Sighting) + Send + Sync> Witness for F {
 
 /// Pis whose bootloaders were seen: what boots from it asks again under the same Ethernet address, and says less.
 #[derive(Debug)]
-pub struct Known(Recent<Mac, Bootloader>);
+pub struct Known(Recent<Mac, (PiSerial, Option<Revision>)>);
 
 /// Of Pis that are remembered: far more than a site has, and some hundred KiB.
 const PIS: usize = 4096;
@@ -62,26 +62,27 @@ impl Default for Known {
 }
 
 impl Known {
-    /// The bootloader that had this Ethernet address.
-    pub fn get(&self, mac: Mac) -> Option<&Bootloader> {
-        self.0.get(&mac)
+    /// Remembers a Pi from elsewhere.
+    pub fn remember(&mut self, mac: Mac, serial: PiSerial) {
+        self.0.touch(mac, || (serial, None));
     }
 
-    /// Remembers who asks; gives the sighting, if it is of a Pi. The bootloader that was known before, and has another serial
-    /// number, comes with it.
+    /// Remembers who asks; gives the sighting, if it is of a Pi, and with it another serial number that its Ethernet address had
+    /// before.
     pub fn see(
         &mut self,
         message: &Message,
         who: &Who,
         at: SystemTime,
-    ) -> Option<(Sighting, Option<Bootloader>)> {
+    ) -> Option<(Sighting, Option<PiSerial>)> {
         let mac = message.mac;
-        let mut other = None;
+        let mut before = None;
         let (stage, found) = match who {
             Who::Bootloader(found) => {
-                let known = self.0.touch(mac, || *found);
-                other = Some(std::mem::replace(known, *found)).filter(|known| known.serial != found.serial);
-                (Stage::Bootloader, Some(*found))
+                let pi = (found.serial, found.revision);
+                let known = self.0.touch(mac, || pi);
+                before = Some(std::mem::replace(known, pi).0).filter(|serial| *serial != found.serial);
+                (Stage::Bootloader, Some(pi))
             }
             Who::Init => (Stage::Init, self.0.get(&mac).copied()),
             Who::Other => (Stage::System, Some(*self.0.get(&mac)?)),
@@ -89,8 +90,8 @@ impl Known {
         let in_use = Some(message.in_use).filter(|address| !address.is_unspecified());
         let wanted = (message.kind == Kind::Request).then(|| message.address(code::REQUESTED_ADDRESS));
         let address = in_use.or(wanted.flatten());
-        let (serial, revision) = (found.map(|found| found.serial), found.and_then(|found| found.revision));
-        Some((Sighting { mac, serial, revision, address, stage, at }, other))
+        let (serial, revision) = (found.map(|(serial, _)| serial), found.and_then(|(_, revision)| revision));
+        Some((Sighting { mac, serial, revision, address, stage, at }, before))
     }
 }
 
@@ -100,7 +101,7 @@ mod tests {
     use super::super::test_pi;
     use super::*;
 
-    fn see(known: &mut Known, question: Reply) -> Option<(Sighting, Option<Bootloader>)> {
+    fn see(known: &mut Known, question: Reply) -> Option<(Sighting, Option<PiSerial>)> {
         let message = Message::parse(&question.done()).unwrap();
         known.see(&message, &Who::of(&message), SystemTime::now())
     }
@@ -132,6 +133,6 @@ mod tests {
             Reply::question(Kind::Discover, 1, test_pi::MAC).with(code::CLIENT_MACHINE, &machine)
         };
         assert_eq!(see(&mut known, with(1)).unwrap().1, None);
-        assert_eq!(see(&mut known, with(2)).unwrap().1.unwrap().serial, PiSerial(0x5b15_4501));
+        assert_eq!(see(&mut known, with(2)).unwrap().1, Some(PiSerial(0x5b15_4501)));
     }
 }

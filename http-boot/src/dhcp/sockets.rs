@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
     AddressFamily, ControlMessage, LinkAddr, MsgFlags, SockFlag, SockType, SockaddrIn, SockaddrLike, bind,
-    recvfrom, sendmsg, sendto, setsockopt, socket, sockopt,
+    recv, recvfrom, sendmsg, sendto, setsockopt, socket, sockopt,
 };
 
 use super::answer::{CLIENT_PORT, Destination, SERVER_PORT};
@@ -23,17 +23,31 @@ use super::settings::Link;
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 const BROADCAST_MAC: Mac = Mac([0xff; 6]);
 
+/// Where something comes in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    /// UDP port 67.
+    Server,
+    /// UDP port 4011, where a proxy is.
+    Proxy,
+    /// IPv4 packets to port 68; and the way to a client without an address.
+    Clients,
+    /// ARP, where addresses are given.
+    Arp,
+}
+
+impl Door {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Server, Self::Proxy, Self::Clients, Self::Arp];
+}
+
 /// The sockets of one interface.
 #[derive(Debug)]
 pub struct Sockets {
-    /// Port 67.
-    pub server: OwnedFd,
-    /// Port 4011, where a proxy is.
-    pub proxy: Option<OwnedFd>,
-    /// All IPv4 packets to port 68, and the way to a client without an address.
-    pub clients: OwnedFd,
-    /// ARP, where addresses are given.
-    pub arp: Option<OwnedFd>,
+    server: OwnedFd,
+    proxy: Option<OwnedFd>,
+    clients: OwnedFd,
+    arp: Option<OwnedFd>,
     index: u32,
     identity: Ipv4Addr,
 }
@@ -54,6 +68,43 @@ impl Sockets {
             index,
             identity: link.identity,
         })
+    }
+
+    /// The socket of a door, where there is one.
+    pub fn of(&self, door: Door) -> Option<&OwnedFd> {
+        match door {
+            Door::Server => Some(&self.server),
+            Door::Proxy => self.proxy.as_ref(),
+            Door::Clients => Some(&self.clients),
+            Door::Arp => self.arp.as_ref(),
+        }
+    }
+
+    /// Reads what came in at a door; `None`: there is nothing now. Of a packet, the sender is said in itself.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn receive<'a>(
+        &self,
+        door: Door,
+        buffer: &'a mut [u8],
+    ) -> Result<Option<(&'a [u8], SocketAddrV4)>, Errno> {
+        let Some(socket) = self.of(door) else { return Ok(None) };
+        let nobody = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0);
+        let received = match door {
+            Door::Server | Door::Proxy => recvfrom::<SockaddrIn>(socket.as_raw_fd(), buffer),
+            Door::Clients | Door::Arp => {
+                recv(socket.as_raw_fd(), buffer, MsgFlags::empty()).map(|length| (length, None))
+            }
+        };
+        match received {
+            Ok((length, from)) => {
+                let from = from.map_or(nobody, |from| SocketAddrV4::new(from.ip(), from.port()));
+                Ok(buffer.get(..length).map(|bytes| (bytes, from)))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends a message.
@@ -104,26 +155,6 @@ pub fn arp_sender(packet: &[u8]) -> Option<(Mac, Ipv4Addr)> {
     let known = packet.starts_with(&[0, 1, 8, 0, 6, 4]);
     let (mac, rest) = packet.get(8..)?.split_first_chunk::<6>().filter(|_| known)?;
     Some((Mac(*mac), Ipv4Addr::from(*rest.first_chunk::<4>()?)))
-}
-
-/// Reads one datagram of a UDP socket; `None`: there is none now.
-///
-/// # Errors
-/// The kernel's.
-pub fn receive<'a>(
-    socket: &OwnedFd,
-    buffer: &'a mut [u8],
-) -> Result<Option<(&'a [u8], SocketAddrV4)>, Errno> {
-    match recvfrom::<SockaddrIn>(socket.as_raw_fd(), buffer) {
-        Ok((length, from)) => {
-            let from = from.map_or(SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, 0), |from| {
-                SocketAddrV4::new(from.ip(), from.port())
-            });
-            Ok(buffer.get(..length).map(|bytes| (bytes, from)))
-        }
-        Err(Errno::EAGAIN | Errno::EINTR) => Ok(None),
-        Err(error) => Err(error),
-    }
 }
 
 fn udp(interface: &str, port: u16) -> Result<OwnedFd> {

@@ -8,6 +8,8 @@
 )]
 
 mod bootloader;
+mod clients;
+mod full;
 mod proxy;
 mod site;
 mod wire;

@@ -40,8 +40,8 @@ fn a_pi_boots_from_us_with_an_address_of_dnsmasq() {
     start_dnsmasq(&mut site);
     site.add_host("boot", Some("192.0.2.1/24"));
     site.add_host("pi", None);
-    let alone = Pi { timeout: Duration::from_secs(3), ..Pi::number(1) };
-    assert_eq!(alone.boot(&site.namespace("pi")), None, "dnsmasq alone does not boot it");
+    let impatient = Pi { timeout: Duration::from_secs(3), ..Pi::number(1) };
+    assert_eq!(impatient.boot(&site.namespace("pi")), None, "dnsmasq alone does not boot it");
     let ours = site.serve("boot", "--dhcp proxy --dhcp-interface eth0");
     for reads_option_43 in [true, false] {
         booted_beside_dnsmasq(&site, Pi { reads_option_43, ..Pi::number(1) });
@@ -104,4 +104,22 @@ fn two_capabilities_are_enough() {
     let again = site.start("boot", &serve("+net_bind_service,+net_raw"));
     assert!(!site.wait_end(again));
     site.wait_said(again, "another DHCP server runs on this machine");
+}
+
+#[test]
+fn what_keeps_pis_from_booting_is_told() {
+    let mut site = Site::new();
+    site.add_host("boot", Some("192.0.2.1/24"));
+    site.add_host("pi", None);
+    let ours = site.serve("boot", "--dhcp proxy --dhcp-interface eth0");
+    let impatient = Pi { timeout: Duration::from_secs(4), ..Pi::number(1) };
+    assert_eq!(impatient.boot(&site.namespace("pi")), None, "a proxy gives no address");
+    site.wait_said(ours, "no DHCP server was heard to offer it an address");
+    let other = Pi { serial: 7, timeout: Duration::from_millis(100), ..Pi::number(1) };
+    other.boot(&site.namespace("pi"));
+    site.wait_said(ours, "two Pis ask under the Ethernet address dc:a6:32:00:00:01: 5b150001 and 00000007");
+    site.add_host("rival", Some("192.0.2.3/24"));
+    site.serve("rival", "--dhcp proxy --dhcp-interface eth0");
+    Pi { timeout: Duration::from_secs(1), ..Pi::number(2) }.boot(&site.namespace("pi"));
+    site.wait_said(ours, "192.0.2.3 tells Pis to boot from it as well");
 }

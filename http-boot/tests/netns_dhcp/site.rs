@@ -69,6 +69,22 @@ impl Site {
         self.address(host, "eth0", None);
     }
 
+    /// A host with one foot on the switch, and one on a switch of its own behind it, which forwards between them.
+    pub(crate) fn add_router(&mut self, host: &str, near: &str, far: &str) {
+        self.add_switch("br1");
+        self.add_host(host, Some(near));
+        self.plug(host, "eth1", "br1", None);
+        self.address(host, "eth1", Some(far));
+        output(&self.namespace(host), "sysctl -w net.ipv4.ip_forward=1");
+    }
+
+    /// A host on the switch behind the router.
+    pub(crate) fn add_host_behind(&mut self, host: &str) {
+        self.add_namespace(host);
+        self.plug(host, "eth0", "br1", None);
+        self.address(host, "eth0", None);
+    }
+
     fn add_namespace(&mut self, host: &str) {
         let namespace = self.namespace(host);
         run(&format!("ip netns add {namespace}"));
