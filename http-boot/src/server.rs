@@ -128,7 +128,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
 /// DHCP answers before the first file can be asked for: a Pi asks again.
 fn start_dhcp(settings: &dhcp::settings::Settings) -> Result<dhcp::server::Running> {
     let config = settings.check(&dhcp::interface::all()?).context("checking the DHCP settings")?;
-    dhcp::server::start(config, Arc::new(|_: &dhcp::sighting::Sighting| {}), Arc::default())
+    dhcp::server::start(config, Arc::new(|_: &dhcp::sighting::Sighting| {}))
 }
 
 /// Waits for ever, where there is no DHCP server.

@@ -123,7 +123,7 @@ impl Full {
         let is_ours = matches!(who, Who::Bootloader(_) | Who::Init)
             || serial.is_some()
             || reserved
-            || self.leases.of(&by_mac).next().is_some();
+            || self.leases.of(&by_mac).any(|lease| lease.state != State::Taken);
         if !is_ours && !self.config.anyone {
             return None;
         }
@@ -166,7 +166,7 @@ impl Full {
             return Step::Send(self.grant(question, network, Kind::Offer, address));
         }
         if self.waiting.len() >= WAITING && !self.waiting.contains_key(&address) {
-            // A flood: who waits longest has been forgotten by its client.
+            // A flood: better an offer without a look than none.
             return Step::Send(self.grant(question, network, Kind::Offer, address));
         }
         let is_new =
@@ -183,19 +183,19 @@ impl Full {
             None => *self.free_since.touch(address, || now.tick) = now.tick,
             Some(mac) => {
                 self.causes.push(Cause::AddressInUse { address, mac });
-                let applicant = self.applicant(&question)?;
-                self.take_out(address, &applicant, now);
+                let user = Applicant { client: Client::Mac(mac), mac, serial: None };
+                self.take_out(address, user, State::Taken, now);
             }
         }
         // Again from the start: another may have taken it meanwhile.
         Some((link, self.answer(&question)))
     }
 
-    fn take_out(&mut self, address: Ipv4Addr, applicant: &Applicant, now: Now) {
-        self.offers.drop_of(&applicant.client);
+    /// Keeps an address from all, but for who uses it: a client of ours, maybe, whose lease was lost.
+    fn take_out(&mut self, address: Ipv4Addr, by: Applicant, state: State, now: Now) {
         let until = seconds(now) + TAKEN_FOR.as_secs();
-        let Applicant { client, mac, serial } = applicant.clone();
-        self.leases.put(Lease { address, client, mac, serial, relay: None, until, state: State::Taken });
+        let Applicant { client, mac, serial } = by;
+        self.leases.put(Lease { address, client, mac, serial, relay: None, until, state });
     }
 
     /// RFC 2131, section 4.3.2.
@@ -217,7 +217,7 @@ impl Full {
         };
         let pool = self.pool(network, question.now);
         let may = pool.is_for(address, applicant);
-        if may && !pool.is_taken(address, &applicant.client) {
+        if may && !pool.is_taken(address, applicant) {
             return Some(self.lease(question, network, applicant, address));
         }
         let on_link = network.subnet.contains(address);
@@ -263,7 +263,7 @@ impl Full {
         if ours && its && network.subnet.contains(address) {
             self.free_since.remove(&address);
             self.causes.push(Cause::Declined { address, mac: request.mac });
-            self.take_out(address, applicant, question.now);
+            self.take_out(address, applicant.clone(), State::Declined, question.now);
         }
         None
     }

@@ -149,10 +149,8 @@ fn the_stages_of_a_boot_share_an_address() {
     assert_eq!(ack.option(code::VENDOR_OPTIONS), None, "an OS does not look for a menu");
     assert_eq!(ack.option(code::CLIENT_ID), Some(&[255, 7, 1, 2, 3][..]), "RFC 6842");
     assert_ne!(site.boot(pi(8)), Some(address));
-    assert_eq!(
-        site.boot(|kind| Reply::question(kind, 9, mac(9)).with(code::CLASS, b"lifeboat")).is_some(),
-        true
-    );
+    let init = |kind| Reply::question(kind, 9, mac(9)).with(code::CLASS, b"lifeboat");
+    assert!(site.boot(init).is_some(), "whose bootloader was never seen");
 }
 
 #[test]
@@ -228,6 +226,20 @@ fn an_address_that_is_in_use_is_not_offered() {
     assert_eq!(site.boot(pi(4)), None);
     site.pass(601);
     assert_eq!(site.boot(pi(4)), Some(first), "after a while it is tried again");
+}
+
+#[test]
+fn a_pi_whose_lease_was_lost_keeps_its_address() {
+    let mut site = Site::range(50, 52);
+    let Step::Probe(address, _) = site.step(pi(1)(Kind::Discover)) else { panic!() };
+    site.full.probed(address, Some(mac(2)), site.now).unwrap();
+    assert_eq!(kind(site.ask(want(pi(3)(Kind::Request), address))), Some(Kind::Nak));
+    assert_eq!(
+        kind(site.ask(pi(2)(Kind::Request).in_use(address))),
+        Some(Kind::Ack),
+        "it was this one that uses it"
+    );
+    assert_eq!(site.boot(pi(2)), Some(address));
 }
 
 #[test]

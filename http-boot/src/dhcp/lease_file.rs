@@ -204,6 +204,7 @@ mod tests {
             },
             Lease { client: identifier, state: State::Released, ..lease(9, 3, 30) },
             Lease { state: State::Taken, ..lease(10, 4, u64::MAX) },
+            Lease { state: State::Declined, ..lease(11, 4, 50) },
         ]
     }
 

@@ -29,8 +29,10 @@ pub enum State {
     Leased,
     /// Its client gave it back. It gets it again, unless others need it.
     Released,
-    /// A stranger uses it: nobody gets it until then.
+    /// Somebody uses it without a lease: nobody else gets it until then.
     Taken,
+    /// Its client found that somebody uses it: nobody gets it until then.
+    Declined,
 }
 
 /// An address and its client.
@@ -141,6 +143,7 @@ pub(super) mod tests {
         }
     }
 
+    /// Of an address and a client by their last bytes.
     pub(in super::super) fn lease(last: u8, mac: u8, until: u64) -> Lease {
         let mac = Mac([2, 0, 0, 0, 0, mac]);
         let (address, state) = (Ipv4Addr::new(192, 0, 2, last), State::Leased);

@@ -109,12 +109,15 @@ impl Pool<'_> {
         self.network.ranges.iter().any(|range| range.contains(address))
     }
 
-    /// Whether somebody else has an address, or a stranger uses it.
-    pub fn is_taken(&self, address: Ipv4Addr, client: &Client) -> bool {
-        self.leases.get(address).is_some_and(|lease| match lease.state {
-            State::Leased => lease.client != *client && lease.until > seconds(self.now),
-            State::Taken => lease.until > seconds(self.now),
-            State::Released => false,
+    /// Whether somebody else has an address, or uses it without having it.
+    pub fn is_taken(&self, address: Ipv4Addr, applicant: &Applicant) -> bool {
+        self.leases.get(address).filter(|lease| lease.until > seconds(self.now)).is_some_and(|lease| {
+            match lease.state {
+                State::Leased => lease.client != applicant.client,
+                State::Taken => lease.mac != applicant.mac,
+                State::Declined => true,
+                State::Released => false,
+            }
         })
     }
 
@@ -126,7 +129,8 @@ impl Pool<'_> {
         wish: Option<Ipv4Addr>,
     ) -> Option<Ipv4Addr> {
         let (client, now) = (&applicant.client, self.now.tick);
-        let free = |address: &Ipv4Addr| self.is_for(*address, applicant) && !self.is_taken(*address, client);
+        let free =
+            |address: &Ipv4Addr| self.is_for(*address, applicant) && !self.is_taken(*address, applicant);
         // RFC 2131, section 4.3.1: what it has, what it had, what it wants, any. A reservation is what it has.
         let mut own: Vec<&Lease> = self.leases.of(client).filter(|lease| free(&lease.address)).collect();
         own.sort_by_key(|lease| std::cmp::Reverse(lease.until));
@@ -159,10 +163,10 @@ impl Pool<'_> {
         let mut hasher = DefaultHasher::new();
         applicant.mac.hash(&mut hasher);
         let start = hasher.finish().checked_rem(size)?;
-        let (mut over, mut held): (Option<(u64, Ipv4Addr)>, Option<(Instant, Ipv4Addr)>) = (None, None);
+        let mut over: Option<(u64, Ipv4Addr)> = None;
+        let mut held: Option<(Instant, Ipv4Addr)> = None;
         for address in (0..size).filter_map(|step| self.nth((start + step) % size)) {
-            if self.config.reserved_addresses.contains(&address) || self.is_taken(address, &applicant.client)
-            {
+            if self.config.reserved_addresses.contains(&address) || self.is_taken(address, applicant) {
                 continue;
             }
             match (offers.held_since(address, &applicant.client, self.now.tick), self.leases.get(address)) {

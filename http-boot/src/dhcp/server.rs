@@ -14,6 +14,7 @@ use super::answer::Answer;
 use super::datagram;
 use super::findings::{Cause, Findings};
 use super::full::{Full, Question, Step};
+use super::interface;
 use super::lease_file::LeaseFile;
 use super::leases::Leases;
 use super::mac::Mac;
@@ -22,7 +23,7 @@ use super::pace::Pace;
 use super::pi::Who;
 use super::probe::Probes;
 use super::proxy;
-use super::settings::{Config, Mode};
+use super::settings::{Config, Link, Mode};
 use super::sighting::{Known, Witness};
 use super::sockets::{Door, Sockets, arp_sender};
 use super::watch::Watch;
@@ -34,6 +35,8 @@ const PACKET: usize = 1500;
 const BATCH: usize = 64;
 /// So often it is looked whether something is due, where nothing comes in.
 const IDLE: Duration = Duration::from_secs(1);
+/// So often the machine's interfaces are looked at.
+const LOOK: Duration = Duration::from_secs(3);
 
 /// Time, by both clocks.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +60,8 @@ pub struct Running {
     wake: Arc<OwnedFd>,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<Result<()>>,
+    /// What was found to be wrong at the site.
+    pub findings: Arc<Findings>,
 }
 
 impl Running {
@@ -76,14 +81,15 @@ impl Running {
 ///
 /// # Errors
 /// Where a socket cannot be opened.
-pub fn start(config: Config, witness: Arc<dyn Witness>, findings: Arc<Findings>) -> Result<Running> {
+pub fn start(config: Config, witness: Arc<dyn Witness>) -> Result<Running> {
+    let findings = Arc::new(Findings::default());
     let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).context("making an eventfd")?);
-    let mut server = Server::open(config, witness, findings)?;
+    let mut server = Server::open(config, witness, Arc::clone(&findings))?;
     let (tell, ended) = oneshot::channel();
     let stopped = Arc::clone(&wake);
     let thread = std::thread::Builder::new().name("dhcp".into());
     let thread = thread.spawn(move || _ = tell.send(server.run(&stopped)));
-    Ok(Running { wake, thread: thread.context("starting the DHCP server's thread")?, ended })
+    Ok(Running { wake, thread: thread.context("starting the DHCP server's thread")?, ended, findings })
 }
 
 /// What the server is besides: `None` is a proxy.
@@ -98,6 +104,8 @@ struct Server {
     known: Known,
     watch: Watch,
     witness: Arc<dyn Witness>,
+    /// When the machine's interfaces were looked at.
+    looked: Instant,
     /// What is sent at the end of a turn: on which link, and what.
     out: Vec<(usize, Answer)>,
 }
@@ -116,7 +124,7 @@ impl Server {
         role.iter().flat_map(Full::known).for_each(|(mac, serial)| known.remember(mac, serial));
         let watch = Watch::new(&config, findings);
         let (probes, pace, out) = (Probes::default(), Pace::default(), Vec::new());
-        Ok(Self { config, links, role, probes, pace, known, watch, witness, out })
+        Ok(Self { config, links, role, probes, pace, known, watch, witness, looked: Instant::now(), out })
     }
 
     fn run(&mut self, stop: &OwnedFd) -> Result<()> {
@@ -130,6 +138,7 @@ impl Server {
             }
             self.go_on_with_probes(now);
             self.send_all(now);
+            self.look_at_interfaces(now);
         }
     }
 
@@ -249,10 +258,36 @@ impl Server {
     }
 
     fn ask_who_has(&self, number: usize, address: Ipv4Addr) {
-        if let (Some(sockets), Some(link)) = (self.links.get(number), self.config.links.get(number))
-            && let Err(error) = sockets.ask_who_has(link.interface.mac, address)
+        if let Some(sockets) = self.links.get(number)
+            && let Err(error) = sockets.ask_who_has(address)
         {
             tracing::debug!("asking by ARP who has {address}: {error}");
+        }
+    }
+
+    /// An adapter that was unplugged and comes back is another interface of the same name: the old sockets hear nothing of it.
+    fn look_at_interfaces(&mut self, now: Now) {
+        if now.tick.saturating_duration_since(self.looked) < LOOK {
+            return;
+        }
+        self.looked = now.tick;
+        let Ok(machine) = interface::all() else { return };
+        for (link, sockets) in self.config.links.iter().zip(&mut self.links) {
+            let name = &link.interface.name;
+            let Some(found) = machine.iter().find(|interface| interface.name == *name) else { continue };
+            let has_address = found.addresses.iter().any(|(address, _)| *address == link.identity);
+            if sockets.are_of(found) || !has_address {
+                continue;
+            }
+            match Sockets::open(&Link { interface: found.clone(), ..link.clone() }, self.role.is_none()) {
+                Ok(opened) => {
+                    *sockets = opened;
+                    tracing::info!("{name} is there again: DHCP goes on");
+                }
+                Err(error) => {
+                    tracing::warn!("{name} is there again: {error:#}; trying again in {} s", LOOK.as_secs())
+                }
+            }
         }
     }
 

@@ -424,10 +424,11 @@ impl Settings {
     }
 }
 
-/// Where systemd says that state lies (`StateDirectory=`), else below /var/lib.
+/// Where systemd says that state lies (`StateDirectory=`, its first), else below /var/lib.
 fn default_leases() -> PathBuf {
-    let folder = std::env::var_os("STATE_DIRECTORY").map(PathBuf::from);
-    folder.unwrap_or_else(|| PathBuf::from("/var/lib/http-boot")).join("dhcp-leases")
+    let folders = std::env::var_os("STATE_DIRECTORY");
+    let first = folders.as_ref().and_then(|folders| std::env::split_paths(folders).next());
+    first.unwrap_or_else(|| PathBuf::from("/var/lib/http-boot")).join("dhcp-leases")
 }
 
 #[cfg(test)]

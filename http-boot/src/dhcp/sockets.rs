@@ -16,6 +16,7 @@ use nix::sys::socket::{
 
 use super::answer::{CLIENT_PORT, Destination, SERVER_PORT};
 use super::datagram;
+use super::interface::Interface;
 use super::mac::Mac;
 use super::proxy::PROXY_PORT;
 use super::settings::Link;
@@ -49,6 +50,7 @@ pub struct Sockets {
     clients: OwnedFd,
     arp: Option<OwnedFd>,
     index: u32,
+    mac: Mac,
     identity: Ipv4Addr,
 }
 
@@ -66,8 +68,14 @@ impl Sockets {
             clients: packets(name, index, libc::ETH_P_IP, Some(&TO_CLIENTS))?,
             arp: (!is_proxy).then(|| packets(name, index, libc::ETH_P_ARP, None)).transpose()?,
             index,
+            mac: link.interface.mac,
             identity: link.identity,
         })
+    }
+
+    /// Whether they are still those of this interface: one that was unplugged comes back as another.
+    pub fn are_of(&self, interface: &Interface) -> bool {
+        self.index == interface.index && self.mac == interface.mac
     }
 
     /// The socket of a door, where there is one.
@@ -139,10 +147,10 @@ impl Sockets {
     ///
     /// # Errors
     /// The kernel's.
-    pub fn ask_who_has(&self, ours: Mac, address: Ipv4Addr) -> Result<(), Errno> {
+    pub fn ask_who_has(&self, address: Ipv4Addr) -> Result<(), Errno> {
         let Some(arp) = &self.arp else { return Ok(()) };
         let mut packet = vec![0, 1, 8, 0, 6, 4, 0, 1];
-        packet.extend(ours.0);
+        packet.extend(self.mac.0);
         packet.extend([0; 10]);
         packet.extend(address.octets());
         let to = link_address(self.index, libc::ETH_P_ARP, BROADCAST_MAC)?;

@@ -325,3 +325,30 @@ fn a_rival_is_told() {
     rival.join().unwrap();
     site.wait_said(server, "192.0.2.2 gives addresses as well");
 }
+
+#[test]
+fn an_interface_may_go_and_come_back() {
+    let (mut site, server) = site(Pi::number(1), RANGE_ELSEWHERE);
+    let booted = Pi::number(1).boot(&site.namespace("pi"));
+    assert!(booted.is_some());
+    site.plug_again("boot", "192.0.2.1/24");
+    site.wait_said(server, "eth0 is there again");
+    assert_eq!(Pi::number(1).boot(&site.namespace("pi")), booted);
+}
+
+#[test]
+fn each_interface_has_its_own_addresses() {
+    let mut site = Site::new();
+    site.add_router("boot", "192.0.2.1/24", "198.51.100.1/24");
+    site.add_host("pi", None);
+    site.add_host_behind("far");
+    serve(
+        &mut site,
+        "--dhcp-interface eth1 --dhcp-range 192.0.2.70-192.0.2.80 --dhcp-range 198.51.100.70-198.51.100.80",
+    );
+    for (host, server) in [("pi", SERVER), ("far", Ipv4Addr::new(198, 51, 100, 1))] {
+        let booted = Pi::number(1).boot(&site.namespace(host)).unwrap();
+        assert_eq!(booted.tftp, server);
+        assert_eq!(booted.address.octets()[..3], server.octets()[..3]);
+    }
+}

@@ -62,6 +62,13 @@ impl Site {
         self.address(host, "eth0", address);
     }
 
+    /// Takes a host's interface away and gives it another of the same name.
+    pub(crate) fn plug_again(&mut self, host: &str, address: &str) {
+        run(&format!("ip -n {} link del eth0", self.namespace(host)));
+        self.plug(host, "eth0", "br0", None);
+        self.address(host, "eth0", Some(address));
+    }
+
     /// A host on a bad cable.
     pub(crate) fn add_host_far_away(&mut self, host: &str, weather: Weather, seed: u64) {
         self.add_namespace(host);

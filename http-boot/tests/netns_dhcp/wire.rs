@@ -134,11 +134,13 @@ impl Drop for Cable {
     }
 }
 
+/// When it arrives, a number to keep the order, at which port, and what.
+type UnderWay = (Instant, u64, usize, Vec<u8>);
+
 struct Carrier {
     weather: Weather,
     state: u64,
-    /// When it arrives, a number to keep the order, at which port, and what.
-    under_way: BinaryHeap<Reverse<(Instant, u64, usize, Vec<u8>)>>,
+    under_way: BinaryHeap<Reverse<UnderWay>>,
     number: u64,
 }
 
