@@ -1,17 +1,20 @@
 //! Stage 2: the boot server. Receives the files that the image builder made; hands to each Pi what its bootloader, and
 //! later its init, ask for, and to people what the Pis reported.
 //!
-//! [`server`] owns the order in which sockets open and close; [`http`] and [`tftp`] answer requests, the latter with what
-//! [`boot_tree`] finds for who asks; [`fleet`] is what each Pi shall do; [`devices`] remembers events, and [`clients`] who has
-//! which address.
+//! [`server`] owns the order in which sockets open and close; [`dhcp`] tells bootloaders where to ask; [`http`] and [`tftp`]
+//! answer them, the latter with what [`boot_tree`] finds for who asks; [`fleet`] is what each Pi shall do; [`devices`] remembers
+//! events, and [`clients`] who has which address.
 
 pub mod authority;
 pub mod boot_tree;
 pub mod clients;
 pub mod devices;
+pub mod dhcp;
 pub mod fleet;
 pub mod http;
 pub mod log;
+pub mod mac;
+pub mod pi;
 pub mod server;
 pub mod tftp;
 pub mod tls;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use http_boot::dhcp::flags::Flags as DhcpFlags;
 use http_boot::server::{self, ListenAddress, ServeOptions, TftpAddress, TftpOptions, TlsListenAddress};
 use http_boot::{authority, fleet, log, tls};
 
@@ -58,6 +59,8 @@ struct Serve {
     /// Log one JSON object per line.
     #[arg(long)]
     log_json: bool,
+    #[command(flatten)]
+    dhcp: DhcpFlags,
 }
 
 #[derive(clap::Args)]
@@ -107,7 +110,9 @@ fn run(serve: Serve) -> ExitCode {
     let addresses = serve.listen_tls.into_iter().map(|TlsListenAddress(address)| address).collect();
     let tls = files.map(|files| (addresses, files));
     let tftp = TftpOptions { listen: serve.tftp, root: serve.tftp_root, single_port: serve.tftp_single_port };
-    let options = ServeOptions { root: serve.root, fleet: serve.fleet, listen: serve.listen, tls, tftp };
+    let dhcp = serve.dhcp.settings();
+    let options =
+        ServeOptions { root: serve.root, fleet: serve.fleet, listen: serve.listen, tls, tftp, dhcp };
     match server::run(options) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

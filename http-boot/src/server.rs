@@ -21,6 +21,7 @@ use tokio_rustls::TlsAcceptor;
 use crate::boot_tree::BootTree;
 use crate::boot_tree::rendering::{AsTheyAre, Rendering};
 use crate::clients::Clients;
+use crate::dhcp;
 use crate::fleet::{self, watch::Watched};
 use crate::http;
 use crate::http::files::Root;
@@ -121,6 +122,8 @@ pub struct ServeOptions {
     pub tls: Option<(Vec<ListenAddress>, tls::Files)>,
     /// TFTP.
     pub tftp: TftpOptions,
+    /// DHCP, where it is wanted.
+    pub dhcp: Option<dhcp::settings::Settings>,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -155,6 +158,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let fleet = options.fleet.as_ref().map(|path| Watched::open(path, root.clone())).transpose();
     let fleet = fleet.context("reading the fleet's file (nothing is served)")?.map(Arc::new);
     let clients = Arc::new(Clients::default());
+    let mut dhcp = options.dhcp.as_ref().map(|settings| start_dhcp(settings, &clients)).transpose()?;
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
     let site = Arc::new(http::Site::new(root, fleet, clients));
     let graceful = Arc::new(GracefulShutdown::new());
@@ -173,7 +177,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
     }
     let engine = tftp.map(|tftp| tftp.start(&mut accepting));
 
-    let name = stop.wait().await;
+    let name = tokio::select! {
+        name = stop.wait() => name,
+        ended = dhcp_ended(dhcp.as_mut()) => return ended,
+    };
+    if let Some(dhcp) = dhcp {
+        dhcp.stop();
+    }
     accepting.shutdown().await;
     let connections = MAX_CONNECTIONS - room.available_permits();
     let tftp = engine.as_ref().map_or(0, |engine| engine.transfers());
@@ -202,6 +212,20 @@ fn rendering(fleet: Option<&Arc<Watched>>) -> Arc<dyn Rendering> {
     match fleet {
         Some(fleet) => fleet.clone(),
         None => Arc::new(AsTheyAre),
+    }
+}
+
+/// DHCP answers before the first file can be asked for: a Pi asks again.
+fn start_dhcp(settings: &dhcp::settings::Settings, clients: &Arc<Clients>) -> Result<dhcp::server::Running> {
+    let config = settings.check(&dhcp::interface::all()?).context("checking the DHCP settings")?;
+    dhcp::server::start(config, clients.clone())
+}
+
+/// Waits for ever, where there is no DHCP server.
+async fn dhcp_ended(dhcp: Option<&mut dhcp::server::Running>) -> Result<()> {
+    match dhcp {
+        Some(running) => running.ended().await,
+        None => std::future::pending().await,
     }
 }
 

@@ -12,10 +12,12 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use rustix::fd::OwnedFd;
 
-use crate::clients::{Clients, Identity, Serial, mac_prefix, parse_mac};
+use crate::clients::{Clients, Identity};
 use crate::http::conditions::Version;
 use crate::http::files::{Refused, Root};
 use crate::http::path::{FilePath, PathError};
+use crate::mac::Mac;
+use crate::pi::PiSerial;
 use crate::tftp::content::Content;
 use crate::tftp::{Refusal, Tree};
 use rendering::{Rendering, Text};
@@ -54,7 +56,7 @@ impl BootTree {
 
     /// The folders to look in, and whether a folder is one Pi's own.
     fn folders(&self, who: Identity) -> Vec<(Option<FilePath>, bool)> {
-        let own = [who.serial.map(|serial| serial.to_string()), who.mac.map(mac_prefix)];
+        let own = [who.serial.map(|serial| serial.to_string()), who.mac.map(Mac::prefix)];
         let shared = [who.board.map(|board| board.name().to_owned()), Some(DEFAULT.to_owned())];
         let folder = |name: &String| FilePath::literal(name.as_bytes()).ok();
         let own = own.iter().flatten().filter_map(folder).map(|folder| (Some(folder), true));
@@ -142,8 +144,8 @@ impl Asked {
         let nobody = Identity::default();
         let Some((first, rest)) = path.split_first() else { return Ok(Self { identity: nobody, path }) };
         let first = first.to_str().unwrap_or_default();
-        let serial = first.parse::<Serial>().ok().filter(|_| first.len() == 8);
-        let mac = parse_mac(first).filter(|_| !first.contains(':'));
+        let serial = first.parse::<PiSerial>().ok().filter(|_| first.len() == 8);
+        let mac = first.parse::<Mac>().ok().filter(|_| !first.contains(':'));
         if serial.is_none() && mac.is_none() {
             return Ok(Self { identity: nobody, path });
         }

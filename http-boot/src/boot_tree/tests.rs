@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use super::rendering::AsTheyAre;
 use super::*;
-use crate::clients::Board;
+use crate::pi::Revision;
 
 const CLIENT: IpAddr = IpAddr::V4(Ipv4Addr::new(192, 0, 2, 7));
 
@@ -83,10 +83,10 @@ fn a_plain_tree_serves_all() {
 fn the_order_is_serial_mac_board_default_tree() {
     let all = ["9ffefdef/f", "dc-a6-32-01-36-c2/f", "cm4/f", "default/f", "f"];
     let identity = Identity {
-        serial: Some(Serial(0x9ffe_fdef)),
-        mac: parse_mac("dc-a6-32-01-36-c2"),
+        serial: Some(PiSerial(0x9ffe_fdef)),
+        mac: "dc-a6-32-01-36-c2".parse().ok(),
         revision: None,
-        board: Board::of_revision(0xd0_3141),
+        board: Revision(0xd0_3141).board(),
     };
     for first in 0..all.len() {
         let site = site(&all[first..]);

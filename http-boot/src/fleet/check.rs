@@ -9,9 +9,11 @@ use init::server_plan::{PlanError, ServerPlan};
 use super::assignment::Answer;
 use super::file::{Boot, DeviceEntry, FLEET_FORMAT, FLEET_LIMIT, FleetFile, GroupEntry, ImageEntry, Orders};
 use super::{Device, Fleet, Group, Image};
-use crate::clients::{BadSerial, Board, Identity, Serial, parse_mac};
+use crate::clients::Identity;
 use crate::http::files::Root;
 use crate::http::path::FilePath;
+use crate::mac::BadMac;
+use crate::pi::{BadSerial, Board, PiSerial};
 
 /// What stands for the server's address where a plan is tried.
 const SOME_SERVER: &str = "http://192.0.2.1:8080";
@@ -150,7 +152,7 @@ impl Check<'_> {
             if !names.insert(name.clone()) {
                 self.say(&place, "it is there twice");
             }
-            for board in boards.iter().filter(|board| !Board::is_name(board)) {
+            for board in boards.iter().filter(|board| !Board::names().contains(&board.as_str())) {
                 self.say(
                     &place,
                     format!("there is no board {board:?}: it is one of {}", Board::names().join(", ")),
@@ -181,8 +183,7 @@ impl Check<'_> {
             self.take(&place, text.parse().map_err(|error: BadSerial| format!("serial {text:?}: {error}")))
         });
         let mac = entry.mac.as_deref().and_then(|text| {
-            let wrong = || format!("{text:?} is no Ethernet address, like dc:a6:32:01:36:c2");
-            self.take(&place, parse_mac(text).ok_or_else(wrong))
+            self.take(&place, text.parse().map_err(|error: BadMac| format!("mac {text:?}: {error}")))
         });
         if let Some(name) = entry.name.as_deref().filter(|name| !is_host_name(name)) {
             self.say(&place, format!("name {name:?} is no host name: a-z, 0-9 and -, 63 at most"));
@@ -236,7 +237,7 @@ impl Check<'_> {
     fn assignments(&mut self, fleet: &Fleet) {
         let named = fleet.devices.iter().map(|device| device.identity());
         // One that nobody named, and of which only the serial number is known.
-        let stranger = Identity { serial: Some(Serial(0)), ..Identity::default() };
+        let stranger = Identity { serial: Some(PiSerial(0)), ..Identity::default() };
         for who in named.chain([stranger]) {
             let assignment = fleet.assignment(who);
             let place = match assignment.device {

@@ -18,7 +18,9 @@ use std::collections::BTreeMap;
 use assignment::Assignment;
 use file::Orders;
 
-use crate::clients::{Identity, Mac, Serial};
+use crate::clients::Identity;
+use crate::mac::Mac;
+use crate::pi::PiSerial;
 
 /// A fleet that was checked: its names lead somewhere, no Pi is in it twice, and each plan that it makes is one that an `init`
 /// follows.
@@ -54,7 +56,7 @@ struct Group {
 #[derive(Clone, Debug)]
 pub struct Device {
     /// Its serial number.
-    pub serial: Option<Serial>,
+    pub serial: Option<PiSerial>,
     /// The address of its Ethernet port.
     pub mac: Option<Mac>,
     /// What people call it.

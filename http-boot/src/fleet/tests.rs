@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::assignment::Answer;
 use super::*;
-use crate::clients::{Board, parse_mac};
+use crate::pi::Revision;
 
 const SITE: &str = r#"
 format = 1
@@ -51,7 +51,7 @@ orders = { boot = "plan", files = "pi/three" }
 "#;
 
 fn who(serial: u32) -> Identity {
-    Identity { serial: Some(Serial(serial)), ..Identity::default() }
+    Identity { serial: Some(PiSerial(serial)), ..Identity::default() }
 }
 
 fn plan(fleet: &Fleet, who: Identity) -> String {
@@ -84,15 +84,15 @@ fn later_words_beat_earlier_ones_and_parameters_add_up() {
 #[test]
 fn a_serial_number_counts_for_more_than_an_ethernet_address() {
     let fleet = Fleet::parse(SITE, None).unwrap();
-    let mac = parse_mac("dc:a6:32:01:36:c2");
+    let mac = "dc:a6:32:01:36:c2".parse().ok();
     let boot = |who| fleet.assignment(who).boot;
     assert_eq!(boot(Identity { mac, ..Identity::default() }), Some(file::Boot::Local));
     assert_eq!(
-        boot(Identity { serial: Some(Serial(9)), mac, ..Identity::default() }),
+        boot(Identity { serial: Some(PiSerial(9)), mac, ..Identity::default() }),
         Some(file::Boot::Local)
     );
     assert_eq!(
-        boot(Identity { serial: Some(Serial(3)), mac, ..Identity::default() }),
+        boot(Identity { serial: Some(PiSerial(3)), mac, ..Identity::default() }),
         Some(file::Boot::Plan)
     );
 }
@@ -124,9 +124,9 @@ fn what_is_wrong_is_named_with_its_place() {
             "device \"front-door\": there is no group \"kiosk\"",
         ),
         ("name = \"kiosks\"", "name = \"doors\"", "group \"doors\": it is there twice"),
-        ("10000000abcdef01", "10000000abcdefg1", "serial \"10000000abcdefg1\": not a serial number"),
+        ("10000000abcdef01", "10000000abcdefg1", "serial \"10000000abcdefg1\": not a Pi's serial number"),
         ("serial = \"00000003\"", "serial = \"20000000abcdef01\"", "two of them have the serial abcdef01"),
-        ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "is no Ethernet address"),
+        ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "not an Ethernet address"),
         ("mac = \"dc:a6:32:01:36:c2\"\n", "", "a device: it has neither serial nor mac"),
         ("front-door", "Front Door", "is no host name"),
         ("os/kiosk.squashfs", "../kiosk.squashfs", "is no path below the root"),
@@ -209,7 +209,7 @@ fn a_board_is_enough_to_belong_to_a_group() {
     let boards = "[[group]]\nname = \"modules\"\nboards = [\"cm4\"]\norders.boot = \"local\"\n";
     let fleet = Fleet::parse(&format!("format = 1\n{boards}"), None).unwrap();
     let boot = |revision| {
-        let board = Board::of_revision(revision);
+        let board = Revision(revision).board();
         fleet.assignment(Identity { board, ..Identity::default() }).boot
     };
     assert_eq!((boot(0xd0_3140), boot(0xd0_3114)), (Some(file::Boot::Local), None));

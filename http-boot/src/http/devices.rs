@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::Site;
 use super::path::FilePath;
-use crate::clients::{Identity, Serial};
+use crate::clients::Identity;
 use crate::fleet::file::Boot;
+use crate::pi::PiSerial;
 
 /// The path that is meant by `path`, of a request. One that is there as it stands means itself.
 ///
@@ -30,7 +31,7 @@ pub async fn path(site: &Arc<Site>, path: &str) -> Result<String, &'static str> 
 }
 
 /// The serial number at the start of a path, and what comes behind it.
-fn own(path: &str) -> Option<(Serial, &str)> {
+fn own(path: &str) -> Option<(PiSerial, &str)> {
     let (first, rest) = path.trim_start_matches('/').split_once('/')?;
     Some((first.parse().ok()?, rest.trim_start_matches('/')))
 }
@@ -41,8 +42,8 @@ mod tests {
 
     #[test]
     fn a_serial_number_leads_a_path() {
-        assert_eq!(own("/abcdef01/boot.img"), Some((Serial(0xabcd_ef01), "boot.img")));
-        assert_eq!(own("//10000000abcdef01//boot.img"), Some((Serial(0xabcd_ef01), "boot.img")));
+        assert_eq!(own("/abcdef01/boot.img"), Some((PiSerial(0xabcd_ef01), "boot.img")));
+        assert_eq!(own("//10000000abcdef01//boot.img"), Some((PiSerial(0xabcd_ef01), "boot.img")));
         for other in ["/abcdef01", "/pi/boot.img", "/boot.img", "/", ""] {
             assert_eq!(own(other), None, "{other}");
         }
