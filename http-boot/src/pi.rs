@@ -117,6 +117,11 @@ impl Board {
         names
     }
 
+    /// Whether its bootloader is in an EEPROM, and says in option 97 what it is.
+    pub fn has_eeprom(self) -> bool {
+        matches!(self.0.name, "pi4" | "pi400" | "cm4" | "cm4s" | "pi5" | "pi500" | "cm5")
+    }
+
     /// Its name in config.txt's filters: `pi4`, `cm4`, `pi5` …
     pub fn name(self) -> &'static str {
         self.0.name

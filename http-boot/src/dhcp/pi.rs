@@ -72,7 +72,7 @@ impl Bootloader {
         let [_, _, tail @ ..] = mac.0;
         let form = if matches!(first, b"RPi4" | b"4iPR" | b"RPi5" | b"5iPR") {
             Form::FourCharacters
-        } else if *third == tail && revision.board().is_some() {
+        } else if *third == tail && revision.board().is_some_and(Board::has_eeprom) {
             Form::OwnPrefix
         } else if [second, third, fourth].into_iter().all(|word| word == first)
             && class.is_some_and(|class| class.starts_with(PXE_CLASS))
