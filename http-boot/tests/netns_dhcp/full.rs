@@ -352,3 +352,29 @@ fn each_interface_has_its_own_addresses() {
         assert_eq!(booted.address.octets()[..3], server.octets()[..3]);
     }
 }
+
+#[test]
+fn what_cannot_be_kept_is_not_given() {
+    let mut site = Site::new();
+    site.add_host("boot", Some("192.0.2.1/24"));
+    site.add_host("pi", None);
+    let (folder, root) = (site.path("state"), site.path("root"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&root).unwrap();
+    let state = folder.display();
+    let script = format!(
+        "mount -t tmpfs -o size=64k tmpfs {state}; head -c 128k /dev/zero > {state}/full; \
+         exec {} serve --root {} --listen 127.0.0.1:0 --dhcp full --dhcp-interface eth0 --dhcp-leases {state}/leases {}",
+        env!("CARGO_BIN_EXE_http-boot"),
+        root.display(),
+        "--dhcp-range 192.0.2.70-192.0.2.80"
+    );
+    let server = site.start("boot", &script);
+    site.wait_said(server, "listening on http");
+    let impatient = Pi { timeout: Duration::from_secs(3), ..Pi::number(1) };
+    assert_eq!(impatient.boot(&site.namespace("pi")), None);
+    let said = site.wait_said(server, "no address is given until that works");
+    assert!(said.contains("No space left") && !said.contains("DHCP Ack sent"), "{said}");
+    run(&format!("nsenter --target {} --mount rm {state}/full", site.process(server)));
+    assert!(Pi::number(1).boot(&site.namespace("pi")).is_some());
+}
