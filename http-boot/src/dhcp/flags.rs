@@ -67,3 +67,50 @@ impl Flags {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        flags: Flags,
+    }
+
+    fn parse(line: &str) -> Result<Option<Settings>, String> {
+        let words = std::iter::once("serve").chain(line.split_whitespace());
+        Line::try_parse_from(words).map(|line| line.flags.settings()).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn flags_and_a_table_say_the_same() {
+        let flags = parse(
+            "--dhcp full --dhcp-interface eth0 --dhcp-interface eth1 --dhcp-server 192.0.2.9 --dhcp-range 192.0.2.50-192.0.2.60 \
+             --dhcp-range 10.0.0.5-10.0.0.9/24 --dhcp-router 192.0.2.254 --dhcp-dns 192.0.2.3 --dhcp-ntp 192.0.2.4 \
+             --dhcp-domain pis.example --dhcp-lease-time 1h --dhcp-reserve 5b154510=192.0.2.7 --dhcp-leases /l --dhcp-anyone",
+        );
+        let table = r#"{"mode": "full", "interfaces": ["eth0", "eth1"], "server": "192.0.2.9", "router": "192.0.2.254",
+            "ranges": ["192.0.2.50-192.0.2.60", "10.0.0.5-10.0.0.9/24"], "dns": ["192.0.2.3"], "ntp": ["192.0.2.4"],
+            "domain": "pis.example", "lease-time": "1h", "reserve": ["5b154510=192.0.2.7"], "leases": "/l", "anyone": true}"#;
+        assert_eq!(flags.unwrap().unwrap(), serde_json::from_str(table).unwrap());
+        assert_eq!(parse(""), Ok(None));
+    }
+
+    #[test]
+    fn flags_that_do_nothing_are_refused() {
+        for (line, said) in [
+            ("--dhcp-range 192.0.2.50-192.0.2.60", "--dhcp <MODE>"),
+            ("--dhcp-anyone", "--dhcp <MODE>"),
+            ("--dhcp proxy", "--dhcp-interface <IF>"),
+            ("--dhcp half --dhcp-interface eth0", "[possible values: proxy, full]"),
+            ("--dhcp full --dhcp-interface eth0 --dhcp-range 7", "'7' is not FIRST-LAST"),
+            ("--dhcp full --dhcp-interface eth0 --dhcp-reserve x", "'x' is not MAC=ADDR or SERIAL=ADDR"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert!(error.contains(said), "{line}: {error}");
+        }
+    }
+}

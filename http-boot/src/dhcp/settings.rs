@@ -353,6 +353,8 @@ impl Settings {
                 (None, Some(subnet)) => {
                     networks.push(Network { subnet, ranges: vec![*range], router: None, behind_relay: true });
                 }
+                // Without a link, that has been said.
+                (None, None) if links.is_empty() => {}
                 (None, None) => {
                     let own: Vec<_> = links.iter().map(|link| link.subnet.to_string()).collect();
                     wrong.push(format!(

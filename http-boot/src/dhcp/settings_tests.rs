@@ -116,9 +116,16 @@ fn nonsense_is_refused_by_name() {
         (r#"["eth0", "eth0"]"#, "eth0 is given twice"),
         (r#"["eth2"]"#, "eth2 has no IPv4 address"),
         (r#"["eth0", "eth3"]"#, "eth3 and eth0 are both in 192.0.2.0/24"),
-        ("[]", "no --dhcp-interface is given"),
+        ("[]", "no --dhcp-interface is given: name the one that the Pis are on"),
     ] {
         let error = wrong(&format!(r#"{{"mode": "proxy", "interfaces": {interfaces}}}"#));
         assert!(error.contains(said), "{interfaces}: {error}");
     }
+}
+
+#[test]
+fn what_hangs_on_an_interface_is_not_said_twice() {
+    let text = r#"{"mode": "full", "interfaces": ["eth9"], "ranges": ["192.0.2.5-192.0.2.9"]}"#;
+    let BadSettings(wrong) = settings(text).check(&machine()).unwrap_err();
+    assert_eq!(wrong.len(), 1, "{wrong:?}");
 }

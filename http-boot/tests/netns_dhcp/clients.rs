@@ -77,8 +77,10 @@ fn start_dhclient(site: &mut Site, host: &str, had: Option<Ipv4Addr>) -> Started
         EXPIRE|FAIL|STOP|RELEASE) ip addr flush dev $interface;;\n\
         esac\n";
     executable(&script, text);
+    // A copy: where AppArmor is, Debian's profile of its path keeps it from our files.
     let line = format!(
-        "exec dhclient -4 -d -v -lf {} -pf {} -cf {} -sf {} eth0",
+        "cp $(command -v dhclient) {0}; exec {0} -4 -d -v -lf {1} -pf {2} -cf {3} -sf {4} eth0",
+        site.path("dhclient").display(),
         leases.display(),
         site.path("dhclient.pid").display(),
         config.display(),

@@ -284,25 +284,18 @@ fn flood(done: &AtomicBool, sent: &AtomicU32) {
 
 #[test]
 fn through_a_relay_of_others() {
-    for relay in ["dhcrelay -4 -d -iu eth0 -id eth1 192.0.2.1", "dnsmasq"] {
-        let (mut site, _) = site(Pi::number(9), "--dhcp-range 198.51.100.50-198.51.100.60/24");
-        site.add_router("relay", "192.0.2.254/24", "198.51.100.1/24");
-        site.add_host_behind("far");
-        let boot = site.namespace("boot");
-        run(&format!("ip -n {boot} route add 198.51.100.0/24 via 192.0.2.254"));
-        let script = if relay == "dnsmasq" {
-            "exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file= --log-facility=- \
-             --dhcp-relay=198.51.100.1,192.0.2.1 --dhcp-leasefile=/dev/null"
-                .to_owned()
-        } else {
-            format!("exec {relay}")
-        };
-        site.start("relay", &script);
-        let booted = Pi::number(1).boot(&site.namespace("far")).unwrap_or_else(|| panic!("{relay}"));
-        assert_eq!(booted.address.octets()[..3], [198, 51, 100], "{relay}");
-        assert_eq!(booted.router, Some(Ipv4Addr::new(198, 51, 100, 1)), "{relay}");
-        assert_eq!(booted.tftp, SERVER, "{relay}");
-    }
+    let (mut site, _) = site(Pi::number(9), "--dhcp-range 198.51.100.50-198.51.100.60/24");
+    site.add_router("relay", "192.0.2.254/24", "198.51.100.1/24");
+    site.add_host_behind("far");
+    run(&format!("ip -n {} route add 198.51.100.0/24 via 192.0.2.254", site.namespace("boot")));
+    site.start(
+        "relay",
+        "exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --user=root --pid-file= --log-facility=- \
+         --dhcp-relay=198.51.100.1,192.0.2.1 --dhcp-leasefile=/dev/null",
+    );
+    let booted = Pi::number(1).boot(&site.namespace("far")).unwrap();
+    assert_eq!(booted.address.octets()[..3], [198, 51, 100]);
+    assert_eq!((booted.router, booted.tftp), (Some(Ipv4Addr::new(198, 51, 100, 1)), SERVER));
 }
 
 #[test]
@@ -351,4 +344,30 @@ fn each_interface_has_its_own_addresses() {
         assert_eq!(booted.tftp, server);
         assert_eq!(booted.address.octets()[..3], server.octets()[..3]);
     }
+}
+
+#[test]
+fn what_cannot_be_kept_is_not_given() {
+    let mut site = Site::new();
+    site.add_host("boot", Some("192.0.2.1/24"));
+    site.add_host("pi", None);
+    let (folder, root) = (site.path("state"), site.path("root"));
+    std::fs::create_dir_all(&folder).unwrap();
+    std::fs::create_dir_all(&root).unwrap();
+    let state = folder.display();
+    let script = format!(
+        "mount -t tmpfs -o size=64k tmpfs {state}; head -c 128k /dev/zero > {state}/full; \
+         exec {} serve --root {} --listen 127.0.0.1:0 --dhcp full --dhcp-interface eth0 --dhcp-leases {state}/leases {}",
+        env!("CARGO_BIN_EXE_http-boot"),
+        root.display(),
+        "--dhcp-range 192.0.2.70-192.0.2.80"
+    );
+    let server = site.start("boot", &script);
+    site.wait_said(server, "listening on http");
+    let impatient = Pi { timeout: Duration::from_secs(3), ..Pi::number(1) };
+    assert_eq!(impatient.boot(&site.namespace("pi")), None);
+    let said = site.wait_said(server, "no address is given until that works");
+    assert!(said.contains("No space left") && !said.contains("DHCP Ack sent"), "{said}");
+    run(&format!("nsenter --target {} --mount rm {state}/full", site.process(server)));
+    assert!(Pi::number(1).boot(&site.namespace("pi")).is_some());
 }

@@ -1,11 +1,14 @@
 //! proxyDHCP beside a real dnsmasq that gives addresses and nothing else.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
+use http_boot::dhcp::boot_options::VENDOR_OPTIONS;
+use http_boot::dhcp::message::{Kind, Message, code};
+
 use super::bootloader::Pi;
-use super::site::{Site, Started};
-use super::wire::Weather;
+use super::site::{LIMIT, Site, Started};
+use super::wire::{Weather, within};
 
 const BAD: Weather = Weather { loss: 100, duplicates: 100, reordered: 100 };
 
@@ -122,4 +125,24 @@ fn what_keeps_pis_from_booting_is_told() {
     site.serve("rival", "--dhcp proxy --dhcp-interface eth0");
     Pi { timeout: Duration::from_secs(1), ..Pi::number(2) }.boot(&site.namespace("pi"));
     site.wait_said(ours, "192.0.2.3 tells Pis to boot from it as well");
+}
+
+#[test]
+fn a_boot_rom_may_ask_on_port_4011() {
+    let mut site = Site::new();
+    site.add_host("boot", Some("192.0.2.1/24"));
+    site.add_host("pi", Some("192.0.2.77/24"));
+    site.serve("boot", "--dhcp proxy --dhcp-interface eth0");
+    let answer = within(&site.namespace("pi"), || {
+        let socket = UdpSocket::bind("0.0.0.0:68").unwrap();
+        socket.set_read_timeout(Some(LIMIT)).unwrap();
+        let question = Pi::number(1).question(Kind::Request, 7).in_use(Ipv4Addr::new(192, 0, 2, 77));
+        socket.send_to(&question.done(), "192.0.2.1:4011").unwrap();
+        let mut buffer = [0; 1500];
+        let (length, _) = socket.recv_from(&mut buffer).unwrap();
+        Message::parse(&buffer[..length]).unwrap()
+    });
+    let answer = answer.join().unwrap();
+    assert_eq!((answer.kind, answer.id), (Kind::Ack, 7));
+    assert_eq!(answer.option(code::VENDOR_OPTIONS), Some(&VENDOR_OPTIONS[..]));
 }
