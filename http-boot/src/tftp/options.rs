@@ -20,7 +20,7 @@ pub struct Agreed {
     pub block: u16,
     /// Blocks that are sent before an answer is waited for.
     pub window: u16,
-    /// The longest wait before something is sent again, if the client said one.
+    /// How long the client waits before it says something again, if it said so.
     pub timeout: Option<Duration>,
     /// The options of the OACK; none where the client asked for none that is known.
     accepted: Vec<(String, String)>,

@@ -7,8 +7,9 @@ const FIRST: Duration = Duration::from_secs(1);
 /// RFC 6298 has a second. That is long for each lost packet of a protocol that waits after each; Linux' TCP has this. Less
 /// would double packets for clients that write to flash between blocks, and old bootloaders do not bear doubles well.
 const SHORTEST: Duration = Duration::from_millis(200);
-/// A bootloader waits 30 s for a file in all.
-const LONGEST: Duration = Duration::from_secs(4);
+/// Longer than clients wait before they say something again (atftp and tftp-hpa: 5 s). There are some that answer no block
+/// that they have already, and begin their wait anew with each: were ours the shorter one, both would wait for ever.
+const LONGEST: Duration = Duration::from_secs(8);
 
 /// What is known about a path.
 #[derive(Clone, Debug)]
@@ -20,9 +21,10 @@ pub struct RoundTrip {
 }
 
 impl RoundTrip {
-    /// Nothing yet. `longest`: no wait is longer, when the client said so.
-    pub fn new(longest: Option<Duration>) -> Self {
-        let longest = longest.unwrap_or(LONGEST).clamp(SHORTEST, LONGEST);
+    /// Nothing yet. `timeout`: how long the client waits, if it said so (RFC 2349); our wait grows to twice that, for the
+    /// reason that [`LONGEST`] has.
+    pub fn new(timeout: Option<Duration>) -> Self {
+        let longest = timeout.map_or(LONGEST, |timeout| (timeout * 2).min(LONGEST));
         Self { smoothed: None, doublings: 0, longest }
     }
 
@@ -76,7 +78,7 @@ mod tests {
         for _ in 0..40 {
             path.back_off();
         }
-        assert_eq!(path.timeout(), ms(4000));
+        assert_eq!(path.timeout(), ms(8000));
         path.recovered();
         path.measured(ms(400));
         assert_eq!(path.timeout(), ms(1200));
@@ -92,7 +94,8 @@ mod tests {
     fn a_client_says_how_long_at_most() {
         let mut path = RoundTrip::new(Some(ms(1000)));
         path.back_off();
-        assert_eq!(path.timeout(), ms(1000));
-        assert_eq!(RoundTrip::new(Some(Duration::from_secs(255))).longest, ms(4000));
+        path.back_off();
+        assert_eq!(path.timeout(), ms(2000));
+        assert_eq!(RoundTrip::new(Some(Duration::from_secs(255))).longest, ms(8000));
     }
 }

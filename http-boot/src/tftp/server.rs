@@ -2,9 +2,10 @@
 
 use std::io::IoSlice;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use tokio::runtime::Handle;
@@ -44,6 +45,8 @@ pub struct Engine {
     tree: Arc<dyn Tree>,
     table: Arc<Table>,
     opening: Arc<Semaphore>,
+    /// When it was last said that there is no place.
+    complained: Mutex<Option<Instant>>,
     threads: Threads,
     /// Held by each transfer, so that their end is seen.
     running: mpsc::Sender<()>,
@@ -64,10 +67,23 @@ impl Engine {
             tree,
             table: Table::new(Limits { total, of_one_client: MOST_OF_ONE_CLIENT }),
             opening: Arc::new(Semaphore::new(MOST_OPENING)),
+            complained: Mutex::default(),
             threads: Threads::start()?,
             running,
             ended,
         })
+    }
+
+    /// A flood of questions must not become one of log lines.
+    fn complain(&self, route: &Route) {
+        let mut last = self.complained.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+            *last = Some(Instant::now());
+            tracing::warn!(
+                address = %route.peer,
+                "tftp: no place for another transfer: all are busy; the client asks again by itself"
+            );
+        }
     }
 
     /// How many transfers there are.
@@ -91,7 +107,7 @@ fn raise_descriptor_limit() -> usize {
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
     limit.current = limit.maximum;
-    let now = if setrlimit(Resource::Nofile, limit.clone()).is_ok() { limit.maximum } else { before };
+    let now = if setrlimit(Resource::Nofile, limit).is_ok() { limit.maximum } else { before };
     now.map_or(usize::MAX, |now| usize::try_from(now).unwrap_or(usize::MAX))
 }
 
@@ -139,9 +155,9 @@ impl Server {
             let (length, route) = match self.listener.receive(&mut buffer).await {
                 Ok(received) => received,
                 Err(error) => {
-                    // An ICMP error for something that was sent, mostly.
-                    tracing::debug!("tftp: receiving: {error}");
-                    tokio::task::yield_now().await;
+                    // Out of memory, mostly: trying again at once would spin.
+                    tracing::error!("tftp: receiving: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 }
             };
@@ -174,10 +190,7 @@ impl Server {
     fn read(&self, engine: &Arc<Engine>, key: Key, route: Route, request: Request) {
         match engine.table.admit(key, &request) {
             Admission::Known => {}
-            Admission::Full => tracing::warn!(
-                address = %route.peer,
-                "tftp: no place for another transfer: all are busy; the client asks again by itself"
-            ),
+            Admission::Full => engine.complain(&route),
             Admission::New(seat, inbox) => {
                 let shared = self.single_port.then(|| Arc::clone(&self.listener));
                 let question = Question { route, request, seat, inbox, shared };

@@ -7,7 +7,7 @@ use super::options::Agreed;
 use super::packet::ErrorCode;
 use super::round_trip::RoundTrip;
 
-/// A client that was heard is waited for so long: as long as a bootloader tries for a file.
+/// A client that was heard may take so long for a block: as long as a bootloader tries for a file.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// One that never was may not exist: its address could be anybody's.
 const PATIENCE_UNHEARD: Duration = Duration::from_secs(8);
@@ -54,7 +54,7 @@ pub enum End {
     GivenUp(ErrorCode, String),
     /// Nobody listens at the client's port.
     Unreachable,
-    /// Nothing was heard for too long.
+    /// Nothing new was heard for too long.
     Silent,
     /// Nothing was ever heard.
     Unheard,
@@ -85,7 +85,8 @@ pub struct Session {
     sent_at: Instant,
     deadline: Instant,
     heard: bool,
-    last_heard: Instant,
+    /// When it began, or the client last said something new.
+    moved: Instant,
     retransmissions: u64,
     end: Option<End>,
 }
@@ -111,7 +112,7 @@ impl Session {
             measuring: None,
             sent_at: now,
             heard: false,
-            last_heard: now,
+            moved: now,
             retransmissions: 0,
             end: None,
         }
@@ -183,7 +184,6 @@ impl Session {
             Heard::AskedAgain => self.asked_again(),
             Heard::Ack(number) => {
                 self.heard = true;
-                self.last_heard = now;
                 self.ack(number, now);
             }
             Heard::Error(code, text) => {
@@ -210,6 +210,7 @@ impl Session {
         if self.offered {
             if number == 0 {
                 self.offered = false;
+                self.moved = now;
                 self.measure(0, now);
                 self.round_trip.recovered();
             }
@@ -238,6 +239,7 @@ impl Session {
         self.measure(acked, now);
         self.round_trip.recovered();
         self.acked = acked;
+        self.moved = now;
         self.rewound = false;
         if acked == self.last() {
             self.end = Some(End::Complete);
@@ -267,7 +269,7 @@ impl Session {
             return;
         }
         let patience = if self.heard { PATIENCE } else { PATIENCE_UNHEARD };
-        if now.saturating_duration_since(self.last_heard) >= patience {
+        if now.saturating_duration_since(self.moved) >= patience {
             self.end = Some(match self.heard {
                 true if self.all_sent() => End::Unconfirmed,
                 true => End::Silent,

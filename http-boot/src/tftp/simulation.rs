@@ -344,9 +344,27 @@ fn who_never_answers_gets_few_packets() {
             packets += 1;
         }
         assert_eq!(session.end(), Some(&End::Unheard));
-        assert!(packets <= 5, "{packets}");
+        assert!(packets <= 4, "{packets}");
         assert!(session.deadline() - began < Duration::from_secs(20));
     }
+}
+
+/// Somebody who says the same over and over does not keep a place for ever.
+#[test]
+fn who_says_nothing_new_is_given_up() {
+    let (mut session, began) = begun(false);
+    session.hear(Heard::Ack(1), began);
+    let mut now = began;
+    while session.end().is_none() {
+        if let Wanted::Blocks { count, .. } = session.wanted() {
+            session.sent(count, now);
+        }
+        now += ms(100);
+        session.hear(Heard::Ack(1), now);
+        session.expire(now);
+        assert!(now - began < Duration::from_secs(60));
+    }
+    assert_eq!(session.end(), Some(&End::Silent));
 }
 
 #[test]

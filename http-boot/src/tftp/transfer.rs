@@ -18,6 +18,9 @@ use super::{Refusal, Tree};
 /// A disk, or a server behind it, that gives no bytes for so long is broken.
 const DISK_PATIENCE: Duration = Duration::from_secs(25);
 
+/// What a full queue does not take for so long counts as lost.
+const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// A question that got a place.
 pub struct Question {
     /// Who asks where.
@@ -130,16 +133,17 @@ impl Transfer {
                 timer.as_mut().reset(self.session.deadline().into());
             }
             tokio::select! {
+                // The line last: whoever says much must not stop the clock.
                 biased;
-                heard = self.line.hear() => self.hear(heard),
-                heard = self.inbox.recv() => match heard {
-                    Some(heard) => self.hear(heard),
-                    None => return Some(Cut::Displaced),
-                },
                 () = &mut timer => {
                     self.session.expire(Instant::now());
                     timer.as_mut().reset(self.session.deadline().into());
                 }
+                heard = self.inbox.recv() => match heard {
+                    Some(heard) => self.hear(heard),
+                    None => return Some(Cut::Displaced),
+                },
+                heard = self.line.hear() => self.hear(heard),
             }
             if !self.told && self.session.is_heard() {
                 self.told = true;
@@ -178,8 +182,10 @@ impl Transfer {
             let count = match sent {
                 Ok(count) => count,
                 Err(Stuck::Send(error)) if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.line.writable().await;
-                    continue;
+                    if tokio::time::timeout(QUEUE_PATIENCE, self.line.writable()).await.is_ok() {
+                        continue;
+                    }
+                    1
                 }
                 Err(Stuck::Send(error)) if is_gone(&error) => {
                     self.session.hear(Heard::Unreachable, now);

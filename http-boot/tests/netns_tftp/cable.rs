@@ -103,9 +103,9 @@ impl Carrier {
         let ends = self.ends.clone();
         let mut polled = [PollFd::new(&ends[0], PollFlags::IN), PollFd::new(&ends[1], PollFlags::IN)];
         let _ = poll(&mut polled, Some(&timeout));
-        for from in 0..2 {
+        for (from, end) in ends.iter().enumerate() {
             let mut buffer = [0; 2048];
-            while let Ok(length) = rustix::io::read(&ends[from], &mut buffer) {
+            while let Ok(length) = rustix::io::read(end, &mut buffer) {
                 self.carry(1 - from, &buffer[..length]);
             }
         }

@@ -53,7 +53,12 @@ fn all_clients_get(weather: Weather, arguments: &[&str], sizes: &[usize]) -> Sit
             scope.spawn(move || {
                 for size in sizes {
                     let (file, into) = (format!("file{size}"), format!("got{number}-{size}"));
-                    let output = site.at_client(&line.replace("FILE", &file).replace("INTO", &into));
+                    let mut line = line.replace("FILE", &file).replace("INTO", &into);
+                    // atftp 0.8 gives up on an OACK that comes twice: where an ACK can be lost, it takes a few tries.
+                    if weather.loss > 0 && line.contains("--option") {
+                        line = format!("for n in 1 2 3 4 5 6; do {line} && exit; done; exit 1");
+                    }
+                    let output = site.at_client(&line);
                     assert!(site.same(&into, &file), "{name}, {size} bytes, {weather:?}: {output:?}");
                 }
             });

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// How long a file may take in all.
-const FILE_TIMEOUT: Duration = Duration::from_secs(60);
+const FILE_TIMEOUT: Duration = Duration::from_secs(120);
 const AGAIN: Duration = Duration::from_secs(2);
 
 #[derive(Debug, PartialEq, Eq)]

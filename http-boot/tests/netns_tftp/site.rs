@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use crate::cable::{Cable, Weather};
 
 /// How long anything may take.
-const LIMIT: Duration = Duration::from_secs(120);
+const LIMIT: Duration = Duration::from_secs(300);
 
 pub(crate) struct Site {
     pub(crate) folder: TempDir,
