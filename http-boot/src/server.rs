@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 
 use crate::http;
 use crate::http::files::Root;
+use crate::state::State;
+use crate::store::prune::Policy;
 
 /// The port where `--listen` names none.
 pub const DEFAULT_PORT: u16 = 8080;
@@ -66,6 +68,12 @@ pub struct ServeOptions {
     pub root: PathBuf,
     /// Where to listen: at least one.
     pub listen: Vec<ListenAddress>,
+    /// The folder of the database. Without one, nothing is kept and nobody can log in.
+    pub state: Option<PathBuf>,
+    /// How much the database keeps.
+    pub keep: Policy,
+    /// Whether `/metrics` is for everyone.
+    pub metrics_open: bool,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -91,7 +99,12 @@ async fn serve(options: ServeOptions) -> Result<()> {
     for address in &options.listen {
         listeners.push(listen(*address).await?);
     }
-    let site = Arc::new(http::Site::new(root));
+    let mut site = http::Site::new(root);
+    site.metrics_open = options.metrics_open;
+    if let Some(folder) = &options.state {
+        site.state = Some(Arc::new(State::open(folder, options.keep, &site.devices)?));
+    }
+    let site = Arc::new(site);
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for listener in &listeners {
@@ -105,12 +118,16 @@ async fn serve(options: ServeOptions) -> Result<()> {
 
     let name = stop.wait().await;
     accepting.shutdown().await;
+    site.live.stop();
     let open = MAX_CONNECTIONS - room.available_permits();
     tracing::info!(connections = open, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
     tokio::select! {
         () = close(graceful) => tracing::info!("stopped"),
         () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
+    }
+    if let Some(state) = &site.state {
+        state.finish();
     }
     Ok(())
 }

@@ -1,64 +1,151 @@
-//! Plans: what a Pi shall do whose command line leaves that open ([`init::server_plan`]). A plan is a file of the root,
-//! `plans/SERIAL.json`, else `plans/default.json`; its signature is the `.minisig` beside it.
+//! Plans: what a Pi shall do whose command line leaves that open ([`init::server_plan`]). An order of a person counts
+//! first ([`crate::orders`]); else a plan is a file of the root, `plans/SERIAL.json`, else `plans/default.json`, and its
+//! signature is the `.minisig` beside it.
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::body::Body;
+use axum::extract::{Extension, Path, State};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::Response;
 
-use super::files::{self, Root};
+use super::files;
 use super::path::FilePath;
-use super::{Site, text};
+use super::{OverTls, Site, text};
 use crate::devices::{BadSerial, Serial};
+use crate::orders::OrderedPlan;
 
 /// The plan for every Pi that has none of its own.
 const DEFAULT: &str = "/plans/default.json";
+
+/// A plan or its signature.
+#[derive(Clone, Copy)]
+enum Part {
+    Plan,
+    Signature,
+}
 
 /// `GET /v1/boot/{serial}`
 pub async fn plan(
     State(site): State<Arc<Site>>,
     Path(serial): Path<String>,
+    tls: Option<Extension<OverTls>>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    answer(site, &serial, "", &method, &headers).await
+    let origin = origin(&headers, tls);
+    answer(site, &serial, Part::Plan, &method, &headers, origin).await
 }
 
 /// `GET /v1/boot/{serial}/minisig`: the signature of just this plan.
 pub async fn signature(
     State(site): State<Arc<Site>>,
     Path(serial): Path<String>,
+    tls: Option<Extension<OverTls>>,
     method: Method,
     headers: HeaderMap,
 ) -> Response {
-    answer(site, &serial, ".minisig", &method, &headers).await
+    let origin = origin(&headers, tls);
+    answer(site, &serial, Part::Signature, &method, &headers, origin).await
+}
+
+/// Scheme, host and port, or why they are not known.
+type Origin = Result<String, &'static str>;
+
+/// Which plan counts.
+enum Chosen {
+    /// One that an order makes.
+    Ordered(OrderedPlan),
+    /// The file at this path of the root.
+    File(String),
+    /// None, because of how it was asked for.
+    Refused(&'static str),
 }
 
 async fn answer(
     site: Arc<Site>,
     serial: &str,
-    suffix: &'static str,
+    part: Part,
     method: &Method,
     headers: &HeaderMap,
+    origin: Origin,
 ) -> Response {
     let serial: Serial = match serial.parse() {
         Ok(serial) => serial,
         Err(error @ BadSerial) => return text(StatusCode::BAD_REQUEST, error),
     };
-    let own = format!("/plans/{serial}.json");
     let chosen = tokio::task::spawn_blocking({
         let site = site.clone();
-        move || choose(&site.root, own) + suffix
+        move || choose(&site, &serial, origin)
     });
-    match chosen.await {
-        Ok(path) => files::file_at(site, &path, method, headers).await,
-        Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while looking for the plan"),
+    match (chosen.await, part) {
+        (Ok(Chosen::File(path)), Part::Plan) => files::file_at(site, &path, method, headers).await,
+        (Ok(Chosen::File(path)), Part::Signature) => {
+            files::file_at(site, &(path + ".minisig"), method, headers).await
+        }
+        (Ok(Chosen::Ordered(plan)), Part::Plan) => made(plan.json, "application/json"),
+        (Ok(Chosen::Ordered(OrderedPlan { minisig: Some(minisig), .. })), Part::Signature) => {
+            made(minisig, "text/plain; charset=utf-8")
+        }
+        (Ok(Chosen::Ordered(_)), Part::Signature) => text(StatusCode::NOT_FOUND, "this plan is not signed"),
+        (Ok(Chosen::Refused(reason)), _) => text(StatusCode::BAD_REQUEST, reason),
+        (Err(_), _) => {
+            text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while looking for the plan")
+        }
     }
 }
 
-/// The path of the plan that counts.
-fn choose(root: &Root, own: String) -> String {
-    let is_there = FilePath::parse(&own).is_ok_and(|path| root.has(&path));
-    if is_there { own } else { DEFAULT.into() }
+/// The plan that counts for a device: an order, else its own file, else everyone's.
+fn choose(site: &Site, serial: &Serial, origin: Origin) -> Chosen {
+    let orders = site.state.as_ref().map(|state| &state.orders);
+    if let Some(orders) = orders.filter(|orders| orders.has(serial)) {
+        match origin.map(|origin| orders.plan(serial, &origin)) {
+            Ok(Some(plan)) => return Chosen::Ordered(plan),
+            Ok(None) => {}
+            // Another plan than the one that was ordered would be worse than none: the Pi asks again.
+            Err(reason) => return Chosen::Refused(reason),
+        }
+    }
+    let own = format!("/plans/{serial}.json");
+    let is_there = FilePath::parse(&own).is_ok_and(|path| site.root.has(&path));
+    Chosen::File(if is_there { own } else { DEFAULT.into() })
+}
+
+fn made(content: String, kind: &'static str) -> Response {
+    let mut response = Response::new(Body::from(content));
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+/// This server as the device named it in its request: images of an order come from the same place. The name goes into
+/// kernel parameters, so that it may have nothing but what a host name, an address and a port consist of.
+fn origin(headers: &HeaderMap, tls: Option<Extension<OverTls>>) -> Origin {
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let known = |b: u8| b.is_ascii_alphanumeric() || b".-_:[]".contains(&b);
+    if !(1..=255).contains(&host.len()) || !host.bytes().all(known) {
+        return Err("the Host header is missing or names no host");
+    }
+    Ok(format!("{}://{host}", if tls.is_some() { "https" } else { "http" }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_server_as_the_device_names_it() {
+        let of = |host: &'static str| {
+            origin(&HeaderMap::from_iter([(header::HOST, HeaderValue::from_static(host))]), None)
+        };
+        for good in ["192.0.2.1", "192.0.2.1:8080", "[2001:db8::1]:80", "boot.example.org"] {
+            assert_eq!(of(good).unwrap(), format!("http://{good}"));
+        }
+        for bad in ["", "a b", "a/b", "a?b", "a\"b", "a,b", "a%20b", "u@h"] {
+            assert!(of(bad).is_err(), "{bad}");
+        }
+        assert!(origin(&HeaderMap::new(), None).is_err());
+        let host = HeaderMap::from_iter([(header::HOST, HeaderValue::from_static("b"))]);
+        assert_eq!(origin(&host, Some(Extension(OverTls))).unwrap(), "https://b");
+    }
 }

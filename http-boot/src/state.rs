@@ -1,0 +1,97 @@
+//! What `--state DIR` adds to a site: what was seen, people and orders, kept on disk.
+
+use std::net::IpAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use tokio::sync::Semaphore;
+
+use crate::devices::{Devices, Serial};
+use crate::orders::Orders;
+use crate::people::login_limit::LoginLimit;
+use crate::people::setup_code::SetupCode;
+use crate::store::prune::Policy;
+use crate::store::recorder::Recorder;
+use crate::store::seen::{Seen, Sighting};
+use crate::store::{Store, now, people};
+
+/// How many passwords are checked at once: each takes 19 MiB and some hundred milliseconds of a core.
+const HASHING: usize = 2;
+/// How long the stop waits for what was seen last to be written.
+const FLUSH: Duration = Duration::from_secs(3);
+/// No version of a bootloader is longer than this many characters.
+const VERSION_LIMIT: usize = 128;
+
+/// All of it.
+#[derive(Debug)]
+pub struct State {
+    /// The database.
+    pub store: Store,
+    /// What writes reports into it.
+    pub recorder: Recorder,
+    /// People's orders.
+    pub orders: Orders,
+    /// Who tried to log in how often.
+    pub logins: LoginLimit,
+    /// By which the first person is added.
+    pub setup_code: SetupCode,
+    /// Permits to hash a password.
+    pub hashing: Arc<Semaphore>,
+}
+
+impl State {
+    /// Opens the database in `folder` and takes up where an earlier run stopped.
+    ///
+    /// # Errors
+    /// When the database cannot be used.
+    pub fn open(folder: &Path, policy: Policy, devices: &Devices) -> Result<Self> {
+        let store = Store::open(folder)?;
+        devices.restore(&store).context("reading what was seen before")?;
+        let state = Self {
+            orders: Orders::load(&store).context("reading the orders")?,
+            recorder: Recorder::start(&store, policy)?,
+            logins: LoginLimit::default(),
+            setup_code: SetupCode::new()?,
+            hashing: Arc::new(Semaphore::new(HASHING)),
+            store,
+        };
+        if state.store.read(|t| people::is_empty(t))? {
+            tracing::warn!(
+                "nobody can log in yet: run `http-boot user add NAME --role operate --state {}`, or type the set-up code {} on the page /ui/",
+                folder.display(),
+                state.setup_code.to_print()
+            );
+        }
+        Ok(state)
+    }
+
+    /// Records an event behind the live memory. `is_newest`: it is of the device's newest boot.
+    pub fn saw_event(self: &Arc<Self>, seen: Seen, is_newest: bool) {
+        if is_newest && self.orders.note_boot(&seen.serial, &seen.event.boot_id) {
+            self.keep_orders(seen.serial.clone());
+        }
+        self.recorder.event(seen);
+    }
+
+    /// Records a bootloader that asked for a file.
+    pub fn saw_bootloader(&self, address: IpAddr, version: &str) {
+        let version = version.chars().filter(|c| !c.is_control()).take(VERSION_LIMIT).collect();
+        self.recorder.bootloader(Sighting { address, version, at: now() });
+    }
+
+    fn keep_orders(self: &Arc<Self>, serial: Serial) {
+        let state = self.clone();
+        tokio::task::spawn_blocking(move || {
+            if let Err(error) = state.orders.keep(&state.store, &serial) {
+                tracing::error!("writing down that {serial} has followed its order: {error:#}");
+            }
+        });
+    }
+
+    /// Writes what is still to be written.
+    pub fn finish(&self) {
+        self.recorder.flush(FLUSH);
+    }
+}
