@@ -102,7 +102,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let mut site = http::Site::new(root);
     site.metrics_open = options.metrics_open;
     if let Some(folder) = &options.state {
-        site.state = Some(Arc::new(State::open(folder, options.keep, &site.devices)?));
+        site.state = Some(Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?));
     }
     let site = Arc::new(site);
     let graceful = Arc::new(GracefulShutdown::new());

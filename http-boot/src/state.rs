@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use tokio::sync::Semaphore;
 
 use crate::devices::{Devices, Serial};
@@ -42,12 +42,22 @@ pub struct State {
 }
 
 impl State {
-    /// Opens the database in `folder` and takes up where an earlier run stopped.
+    /// Opens the database in `folder` and takes up where an earlier run stopped. `root` is the folder whose files are
+    /// served.
     ///
     /// # Errors
-    /// When the database cannot be used.
-    pub fn open(folder: &Path, policy: Policy, devices: &Devices) -> Result<Self> {
+    /// When the database cannot be used, or would be served.
+    pub fn open(folder: &Path, root: &Path, policy: Policy, devices: &Devices) -> Result<Self> {
         let store = Store::open(folder)?;
+        if let (Ok(inner), Ok(outer)) = (folder.canonicalize(), root.canonicalize())
+            && inner.starts_with(&outer)
+        {
+            bail!(
+                "the state folder {} is in the root {}, which is for everyone: name another with --state, and remove this one",
+                folder.display(),
+                root.display()
+            );
+        }
         devices.restore(&store).context("reading what was seen before")?;
         let state = Self {
             orders: Orders::load(&store).context("reading the orders")?,
