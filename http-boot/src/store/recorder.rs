@@ -198,6 +198,8 @@ mod tests {
                 ("a", 2, "network", State::Progress),
                 ("b", 1, "fetch", State::Started),
                 ("b", 2, "fetch", State::Failed),
+                ("b", 3, "fetch", State::Started),
+                ("b", 4, "fetch", State::Failed),
             ] {
                 let seen = seen(boot, sequence, step, state);
                 live.record(&seen.serial, HERE, seen.event.clone(), 1);
@@ -212,14 +214,17 @@ mod tests {
         let (was, is) = (live.summaries().pop().unwrap(), restored.summaries().pop().unwrap());
         assert_eq!((was.boots, was.boot_id, was.step, was.error), (is.boots, is.boot_id, is.step, is.error));
         assert_eq!(is.model.as_deref(), Some("Raspberry Pi 4"));
-        assert_eq!(restored.events(&"one".parse().unwrap()).unwrap().len(), 5);
+        assert_eq!(restored.events(&"one".parse().unwrap()).unwrap().len(), 7);
         let boots = store.read(|t| seen::boots(t, None, None, 9)).unwrap();
         assert_eq!(
             boots.iter().map(|b| (b.boot_id.as_str(), b.failures)).collect::<Vec<_>>(),
-            [("b", 1), ("a", 0)]
+            [("b", 2), ("a", 0)]
         );
         let timings = store.read(|t| seen::timings(t, boots[1].id)).unwrap();
         assert_eq!((timings[0].started_ms, timings[0].ended_ms), (100, Some(300)));
+        assert_eq!(timings[0].state, "done", "the event that came late changes nothing");
+        let tried_again = store.read(|t| seen::timings(t, boots[0].id)).unwrap();
+        assert_eq!((tried_again[0].started_ms, tried_again[0].ended_ms), (100, Some(400)));
     }
 
     #[test]

@@ -43,6 +43,7 @@ CREATE TABLE timings (
     boot    INTEGER NOT NULL REFERENCES boots ON DELETE CASCADE,
     step    TEXT NOT NULL,
     started INTEGER NOT NULL,
+    latest  INTEGER NOT NULL,
     ended   INTEGER,
     state   TEXT NOT NULL,
     PRIMARY KEY (boot, step)

@@ -125,9 +125,10 @@ fn record_timing(transaction: &Transaction<'_>, boot: i64, event: &Event) -> Res
     let at = to_sql(event.uptime_ms);
     transaction
         .prepare_cached(
-            "INSERT INTO timings (boot, step, started, ended, state) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT DO UPDATE SET started = min(started, ?3), ended = nullif(max(coalesce(ended, -1), coalesce(?4, -1)), -1),
-               state = ?5",
+            // Late events count for the beginning alone. A step that is tried again is not over.
+            "INSERT INTO timings (boot, step, started, latest, ended, state) VALUES (?1, ?2, ?3, ?3, ?4, ?5)
+             ON CONFLICT DO UPDATE SET started = min(started, ?3), latest = max(latest, ?3),
+               ended = iif(?3 >= latest, ?4, ended), state = iif(?3 >= latest, ?5, state)",
         )?
         .execute(params![boot, event.step, at, is_over.then_some(at), state_name(event.state)])?;
     Ok(())

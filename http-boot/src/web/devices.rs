@@ -129,7 +129,7 @@ pub(super) fn row(site: &Site, device: &Summary) -> Markup {
                 @if let Some(model) = &device.model { div.muted { (model) } }
             }
             td { (show::state(device)) }
-            td.wide { (device.address) }
+            td.wide.fixed { (device.address) }
             td.wide.number { (device.boots) }
             td.wide { (short(&orders)) }
             td.mid { (show::moment(device.last_seen)) }

@@ -11,12 +11,17 @@
     status.className = className;
   };
 
+  // Of a row, only the cells that differ: a link that somebody is about to click stays where it is.
   const replace = (old, fresh) => {
-    const focused = old.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+    if (old.tagName === "TR" && old.cells.length === fresh.cells.length) {
+      [...old.cells].forEach((cell, at) => {
+        if (cell.outerHTML !== fresh.cells[at].outerHTML) cell.replaceWith(fresh.cells[at].cloneNode(true));
+      });
+      return;
+    }
     const scrolled = old.scrollTop;
     old.replaceWith(fresh);
     fresh.scrollTop = scrolled;
-    if (focused) fresh.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
   };
 
   const source = new EventSource(place.dataset.live);

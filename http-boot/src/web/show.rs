@@ -10,7 +10,7 @@ use crate::store::seen::state_name;
 pub(super) fn moment(moment: Moment) -> Markup {
     let text = humantime::format_rfc3339_seconds(moment.0).to_string();
     let shown = text.replace('T', " ").replace('Z', "");
-    html! { time datetime=(text) { (shown) } }
+    html! { time.fixed datetime=(text) { (shown) } }
 }
 
 /// A number of bytes.
@@ -57,7 +57,7 @@ pub(super) fn progress(progress: Progress) -> Markup {
     let Progress { bytes: done, total, rate } = progress;
     let percent = percent(done, total);
     html! {
-        div.progress {
+        div.transfer {
             progress value=(percent) max="100" aria-label="fetched" { (percent) "%" }
             span.muted { (percent) "% of " (bytes(total)) @if rate > 0 { ", " (bytes(rate)) "/s" } }
         }

@@ -28,7 +28,7 @@ pub(super) fn table(steps: &[Timing], now_ms: u64) -> Markup {
                     caption { "From the kernel's start to " (show::duration(end)) }
                     thead { tr {
                         th scope="col" { "Step" }
-                        th.number scope="col" { "Began" }
+                        th.number.mid scope="col" { "Began" }
                         th.number scope="col" { "Took" }
                         th.bars scope="col" { "Time" }
                     } }
@@ -45,7 +45,7 @@ fn row(step: &Timing, now_ms: u64, end: u64) -> Markup {
     html! {
         tr {
             th scope="row" { (show::badge(&step.step, &step.state)) }
-            td.number { (show::duration(step.started_ms)) }
+            td.number.mid { (show::duration(step.started_ms)) }
             td.number { (show::duration(until - step.started_ms)) }
             td.bars {
                 svg viewBox={ "0 0 " (WIDTH) " 10" } preserveAspectRatio="none" aria-hidden="true" focusable="false" {
