@@ -39,10 +39,17 @@ pub struct Image {
     pub problem: Option<String>,
 }
 
-/// Manifests that were read, by path, each with the versions of the files that it was read from.
+/// Images that were read, by the path of their squashfs.
 #[derive(Debug, Default)]
 pub struct Images {
-    read: Mutex<HashMap<PathBuf, (Vec<Option<String>>, Image)>>,
+    read: Mutex<HashMap<PathBuf, Read>>,
+}
+
+/// An image, and the versions of the files that it was read from.
+#[derive(Debug)]
+struct Read {
+    versions: [Option<String>; 3],
+    image: Image,
 }
 
 impl Images {
@@ -52,16 +59,15 @@ impl Images {
         let mut now = HashMap::new();
         for squashfs in squashfs_files(root) {
             let files = ["squashfs", "json", "json.minisig"].map(|end| squashfs.with_extension(end));
-            let versions: Vec<_> =
-                files.iter().map(|file| open(root, file).map(|(_, version)| version.etag())).collect();
+            let versions = files.each_ref().map(|file| open(root, file).map(|(_, version)| version.etag()));
             let image = match known.remove(&squashfs) {
-                Some((read, image)) if read == versions => image,
+                Some(read) if read.versions == versions => read.image,
                 _ => read_image(root, &files),
             };
-            now.insert(squashfs, (versions, image));
+            now.insert(squashfs, Read { versions, image });
         }
         *known = now;
-        let mut images: Vec<_> = known.values().map(|(_, image)| image.clone()).collect();
+        let mut images: Vec<_> = known.values().map(|read| read.image.clone()).collect();
         images.sort();
         images
     }

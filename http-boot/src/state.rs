@@ -1,5 +1,6 @@
 //! What `--state DIR` adds to a site: what was seen, people and orders, kept on disk.
 
+use std::fs::File;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +40,8 @@ pub struct State {
     pub setup_code: SetupCode,
     /// Permits to hash a password.
     pub hashing: Arc<Semaphore>,
+    /// Held for as long as the server runs.
+    _lock: File,
 }
 
 impl State {
@@ -58,6 +61,7 @@ impl State {
                 root.display()
             );
         }
+        let lock = store.lock()?;
         devices.restore(&store).context("reading what was seen before")?;
         let state = Self {
             orders: Orders::load(&store).context("reading the orders")?,
@@ -66,6 +70,7 @@ impl State {
             setup_code: SetupCode::new()?,
             hashing: Arc::new(Semaphore::new(HASHING)),
             store,
+            _lock: lock,
         };
         if state.store.read(|t| people::is_empty(t))? {
             tracing::warn!(

@@ -339,6 +339,7 @@ fn the_api_tells_what_the_page_shows() {
     let assign = json!({"serial": PI, "order": "assign", "image": "os/debian.squashfs"}).to_string();
     assert_eq!(ask(&["--data", &assign], "/v1/orders").json()["standing"]["image"], "os/debian.squashfs");
     assert_eq!(get("/v1/orders")["orders"][0]["standing"]["who"], "token ci");
+    let long = "x".repeat(70_000);
     for (arguments, path, status) in [
         (vec!["--data", "{"], "/v1/orders", 400),
         (vec!["--data", r#"{"serial":"a b","order":"clear"}"#], "/v1/orders", 400),
@@ -347,6 +348,8 @@ fn the_api_tells_what_the_page_shows() {
         (vec!["--request", "DELETE"], "/v1/orders", 405),
         (vec![], "/v1/devices/none", 404),
         (vec![], "/v1/devices/a%20b", 400),
+        (vec![], "/v1/devices/%FF", 400),
+        (vec!["--data-binary", &long], "/v1/orders", 413),
         (vec![], "/v1/boots/x", 400),
         (vec![], "/v1/boots/9223372036854775807", 404),
         (vec![], "/v1/boots?limit=0", 400),
@@ -504,6 +507,9 @@ fn it_says_why_it_cannot_start() {
     std::fs::write(folders.state().join("http-boot.sqlite"), "no database at all, but long enough to be one")
         .unwrap();
     assert!(serve(&folders.state()).contains("file is not a database"));
+    std::fs::remove_file(folders.state().join("http-boot.sqlite")).unwrap();
+    let server = Folders::new().serve(&[]);
+    assert!(serve(&server.folders.state()).contains("another http-boot serves with the state folder"));
     let short = folders.command(&["user", "add", "anna", "--role", "view"], "short\n");
     assert_eq!(short.status.code(), Some(1));
     let elsewhere = std::process::Command::new(env!("CARGO_BIN_EXE_http-boot"))

@@ -80,7 +80,21 @@ async fn guard(
         }
     }
     request.extensions_mut().insert(caller);
-    next.run(request).await
+    one_form(next.run(request).await)
+}
+
+/// Gives refusals that are not our own (a path that is no UTF-8, a body that is too long) the form of the others.
+fn one_form(response: Response) -> Response {
+    let status = response.status();
+    let is_ours = response.headers().get(header::CONTENT_TYPE).is_some_and(|kind| kind == problem::KIND);
+    if !status.is_client_error() || is_ours {
+        return response;
+    }
+    let why = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => format!("a body has at most {BODY_LIMIT} bytes"),
+        _ => "the request's path or body cannot be read".into(),
+    };
+    Problem::new(status, why).into_response()
 }
 
 fn stranger() -> Response {

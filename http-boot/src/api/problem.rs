@@ -4,6 +4,9 @@ use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
+/// The content type of all errors.
+pub(super) const KIND: &str = "application/problem+json";
+
 /// An answer that says what is wrong, in the one form that all errors of the API have.
 #[derive(Debug)]
 pub(super) struct Problem {
@@ -44,7 +47,7 @@ impl IntoResponse for Problem {
         });
         let mut response = Response::new(Body::from(format!("{json}\n")));
         *response.status_mut() = self.status;
-        let kind = HeaderValue::from_static("application/problem+json");
+        let kind = HeaderValue::from_static(KIND);
         response.headers_mut().insert(header::CONTENT_TYPE, kind);
         response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response

@@ -14,17 +14,21 @@ pub mod seen;
 pub mod sessions;
 pub mod tokens;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 
 /// The database's name in the folder of `--state`.
 const FILE: &str = "http-boot.sqlite";
+/// The file that a running server holds locked.
+const LOCK: &str = "lock";
 /// How long a write waits for another one, of this process or of `http-boot user`.
 const BUSY: Duration = Duration::from_secs(10);
 
@@ -82,6 +86,25 @@ impl Store {
         Ok(Self { folder: folder.to_owned(), changes: Mutex::new(changes), reads: Mutex::new(reads) })
     }
 
+    /// Makes sure that there is one server for this folder: each keeps a copy of the orders in memory. The kernel takes the
+    /// lock off when the file is closed, also by kill -9.
+    ///
+    /// # Errors
+    /// When another server has it.
+    pub fn lock(&self) -> Result<File> {
+        let path = self.folder.join(LOCK);
+        let file = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => Ok(file),
+            Err(Errno::AGAIN) => bail!(
+                "another http-boot serves with the state folder {}: stop that one, or name another with --state",
+                self.folder.display()
+            ),
+            Err(error) => Err(error).with_context(|| format!("locking {}", path.display())),
+        }
+    }
+
     /// A further connection, for the recorder: what it writes is lost in a power cut of the last moment, never torn.
     fn for_recorder(&self) -> Result<Connection> {
         connect(&self.folder.join(FILE), "NORMAL")
@@ -119,6 +142,8 @@ fn connect(file: &Path, synchronous: &str) -> Result<Connection> {
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", synchronous)?;
         connection.pragma_update(None, "foreign_keys", true)?;
+        // What a flood of events made of the log is given back.
+        connection.pragma_update(None, "journal_size_limit", 16 << 20)?;
         // Content comes from outside: SQL in the file's own schema shall not call functions.
         connection.pragma_update(None, "trusted_schema", false)?;
         Ok(connection)

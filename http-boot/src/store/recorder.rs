@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -145,10 +145,7 @@ fn gather(first: Report, reports: &Receiver<Report>) -> (Vec<Report>, Vec<SyncSe
         if batch.len() >= BATCH || !waiting.is_empty() {
             break;
         }
-        next = match reports.recv_timeout(until.saturating_duration_since(Instant::now())) {
-            Ok(report) => Some(report),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        };
+        next = reports.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
     }
     (batch, waiting)
 }

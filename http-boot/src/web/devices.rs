@@ -78,27 +78,33 @@ pub(super) async fn page(
             }
             button type="submit" { "Show" }
         }
-        (table(&site, &filter))
+        (table(&site, &filter).markup)
     };
     let live = format!("/ui/live?{}", filter.query());
     super::html(StatusCode::OK, layout::page("Devices", "/ui/", &caller, Some(&live), &content))
 }
 
 /// The table of all devices that the filter shows.
-pub(super) fn table(site: &Site, filter: &Filter) -> Markup {
+pub(super) struct Table {
+    /// How many those are.
+    pub(super) shown: usize,
+    pub(super) markup: Markup,
+}
+
+/// Makes the table.
+pub(super) fn table(site: &Site, filter: &Filter) -> Table {
     let devices = site.devices.summaries();
-    let all = devices.len();
+    let is_all_empty = devices.is_empty();
     let shown: Vec<_> = devices.into_iter().filter(|device| filter.shows(device)).collect();
-    html! {
+    let markup = html! {
         div #devices {
-            @if shown.is_empty() {
-                p.empty {
-                    @if all == 0 { "No device has reported yet. A Pi reports when its init has a network and knows this server." }
-                    @else { "None of the " (all) " devices is like that." }
-                }
+            (count(site, filter))
+            @if is_all_empty {
+                p.empty { "No device has reported yet. A Pi reports when its init has a network and knows this server." }
+            } @else if shown.is_empty() {
+                p.empty { "No device is like that." }
             } @else {
-                table.list {
-                    caption { (shown.len()) " of " (all) @if all == 1 { " device" } @else { " devices" } }
+                table.list aria-labelledby="count" {
                     thead { tr {
                         th scope="col" { "Device" }
                         th scope="col" { "State" }
@@ -111,7 +117,16 @@ pub(super) fn table(site: &Site, filter: &Filter) -> Markup {
                 }
             }
         }
-    }
+    };
+    Table { shown: shown.len(), markup }
+}
+
+/// How many devices there are, and how many of them are shown.
+pub(super) fn count(site: &Site, filter: &Filter) -> Markup {
+    let devices = site.devices.summaries();
+    let shown = devices.iter().filter(|device| filter.shows(device)).count();
+    let all = devices.len();
+    html! { p #count.muted { (shown) " of " (all) @if all == 1 { " device" } @else { " devices" } } }
 }
 
 /// What a device's row is called in the page.

@@ -30,8 +30,8 @@ impl FromRequest<Arc<Site>> for SessionForm {
     async fn from_request(request: Request, _: &Arc<Site>) -> Result<Self, Response> {
         let session = request.extensions().get::<Caller>().and_then(|caller| caller.session.clone());
         let fields = read(request).await?;
-        check(session.as_ref().map(|session| session.csrf.as_str()), &fields)?;
-        Ok(Self(fields))
+        let is_ours = has_secret(&fields, session.as_ref().map(|session| session.csrf.as_str()));
+        if is_ours { Ok(Self(fields)) } else { Err(refused()) }
     }
 }
 
@@ -41,8 +41,7 @@ impl FromRequest<Arc<Site>> for StrangersForm {
     async fn from_request(request: Request, _: &Arc<Site>) -> Result<Self, Response> {
         let cookie = caller::cookie(request.headers(), LOGIN_COOKIE).map(str::to_owned);
         let fields = read(request).await?;
-        check(cookie.as_deref(), &fields)?;
-        Ok(Self(fields))
+        if has_secret(&fields, cookie.as_deref()) { Ok(Self(fields)) } else { Err(refused()) }
     }
 }
 
@@ -62,11 +61,9 @@ fn is_from_elsewhere(headers: &HeaderMap) -> bool {
     headers.get("sec-fetch-site").is_some_and(|site| site != "same-origin" && site != "none")
 }
 
-fn check(secret: Option<&str>, fields: &Fields) -> Result<(), Response> {
-    match secret.filter(|secret| !secret.is_empty()) {
-        Some(secret) if secret::are_equal(secret, fields.get("csrf")) => Ok(()),
-        _ => Err(refused()),
-    }
+fn has_secret(fields: &Fields, secret: Option<&str>) -> bool {
+    let secret = secret.filter(|secret| !secret.is_empty());
+    secret.is_some_and(|secret| secret::are_equal(secret, fields.get("csrf")))
 }
 
 fn refused() -> Response {

@@ -32,6 +32,8 @@ const PAGES: usize = 128;
 const GATHER: Duration = Duration::from_millis(250);
 /// How often a page without changes hears that the server is there, and is asked whether it still may listen.
 const ALIVE: Duration = Duration::from_secs(15);
+/// How long a page that cannot follow waits for the whole table.
+const AGAIN: Duration = Duration::from_secs(2);
 /// Updates that wait for a slow browser; then the server waits for it.
 const QUEUE: usize = 8;
 
@@ -105,23 +107,25 @@ struct Stream {
 impl Stream {
     async fn list(mut self, filter: &Filter) -> Option<Infallible> {
         loop {
-            // Whatever changed before or between: the whole table.
-            self.send("devices", None, &devices::table(&self.site, filter)).await?;
-            let mut known: BTreeSet<Serial> =
-                self.site.devices.summaries().into_iter().map(|device| device.serial).collect();
+            // Whatever changed before, or between: the whole table.
+            let table = devices::table(&self.site, filter);
+            self.send("devices", None, &table.markup).await?;
+            let mut is_empty = table.shown == 0;
             while let Some(changed) = self.next().await? {
-                if !changed.iter().all(|serial| known.contains(serial)) {
-                    known.extend(changed);
-                    break;
-                }
                 for serial in changed {
                     let Some(device) = self.site.devices.summary(&serial) else { continue };
-                    if filter.shows(&device) {
+                    if filter.shows(&device) && !is_empty {
                         let row = devices::row(&self.site, &device);
                         self.send(&devices::row_id(&device), Some("rows"), &row).await?;
+                    } else if filter.shows(&device) {
+                        is_empty = false;
+                        self.send("devices", None, &devices::table(&self.site, filter).markup).await?;
                     }
                 }
+                self.send("count", None, &devices::count(&self.site, filter)).await?;
             }
+            // There were more changes than can be told one by one; the table is long, and need not come at once.
+            tokio::time::sleep(AGAIN).await;
         }
     }
 

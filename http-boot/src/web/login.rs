@@ -111,8 +111,8 @@ pub(super) async fn login(
 ) -> Response {
     let Some(state) = site.state.clone() else { return go("/ui/") };
     let address = peer.ip().to_canonical();
-    if let Err(response) = take_try(&state, address) {
-        return response;
+    if let Err(wait) = state.logins.take(address, Instant::now()) {
+        return too_many_tries(address, wait);
     }
     let Some(_turn) = turn(&state).await else { return busy() };
     let next = own_place(fields.get("next")).to_owned();
@@ -140,8 +140,8 @@ pub(super) async fn set_up(
 ) -> Response {
     let Some(state) = site.state.clone() else { return go("/ui/") };
     let address = peer.ip().to_canonical();
-    if let Err(response) = take_try(&state, address) {
-        return response;
+    if let Err(wait) = state.logins.take(address, Instant::now()) {
+        return too_many_tries(address, wait);
     }
     let Some(_turn) = turn(&state).await else { return busy() };
     let added = tokio::task::spawn_blocking({
@@ -259,14 +259,12 @@ fn own_place(next: &str) -> &str {
     if is_ours { next } else { "/ui/" }
 }
 
-fn take_try(state: &Kept, address: IpAddr) -> Result<(), Response> {
-    state.logins.take(address, Instant::now()).map_err(|wait| {
-        let seconds = wait.as_secs() + 1;
-        let line = format!("too many tries from {address}: the next one is in {seconds} s");
-        let mut response = text(StatusCode::TOO_MANY_REQUESTS, line);
-        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
-        response
-    })
+fn too_many_tries(address: IpAddr, wait: Duration) -> Response {
+    let seconds = wait.as_secs() + 1;
+    let line = format!("too many tries from {address}: the next one is in {seconds} s");
+    let mut response = text(StatusCode::TOO_MANY_REQUESTS, line);
+    response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    response
 }
 
 async fn turn(state: &Kept) -> Option<tokio::sync::OwnedSemaphorePermit> {

@@ -109,23 +109,14 @@ impl Server {
             BufReader::new(stderr).lines().map_while(Result::ok).for_each(|line| drop(sender.send(line)))
         });
         let mut first_log = Vec::new();
-        for line in &log {
-            let address = line
-                .split("listening on http://")
-                .nth(1)
-                .map(|rest| rest.split(' ').next().unwrap().to_owned());
+        let address = log.iter().find_map(|line| {
+            let after = line.split("listening on http://").nth(1);
+            let address = after.and_then(|rest| rest.split(' ').next()?.parse().ok());
             first_log.push(line);
-            if let Some(address) = address {
-                return Self {
-                    child,
-                    address: address.parse().unwrap(),
-                    folders,
-                    first_log,
-                    _log: Mutex::new(log),
-                };
-            }
-        }
-        panic!("the server ends without listening: {first_log:?}");
+            address
+        });
+        let address = address.expect("the server says where it listens");
+        Self { child, address, folders, first_log, _log: Mutex::new(log) }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
