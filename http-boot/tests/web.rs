@@ -344,7 +344,7 @@ fn the_api_tells_what_the_page_shows() {
         (vec!["--data", "{"], "/v1/orders", 400),
         (vec!["--data", r#"{"serial":"a b","order":"clear"}"#], "/v1/orders", 400),
         (vec!["--data", r#"{"serial":"a","order":"format"}"#], "/v1/orders", 400),
-        (vec!["--data", r#"{"serial":"a","order":"assign","image":"x"}"#], "/v1/orders", 422),
+        (vec!["--data", r#"{"serial":"a","order":"assign","image":"x"}"#], "/v1/orders", 409),
         (vec!["--request", "DELETE"], "/v1/orders", 405),
         (vec![], "/v1/devices/none", 404),
         (vec![], "/v1/devices/a%20b", 400),
@@ -353,6 +353,7 @@ fn the_api_tells_what_the_page_shows() {
         (vec![], "/v1/boots/x", 400),
         (vec![], "/v1/boots/9223372036854775807", 404),
         (vec![], "/v1/boots?limit=0", 400),
+        (vec![], "/v1/boots?serial=", 400),
         (vec![], "/v1/audit?serial=x", 400),
     ] {
         let answer = ask(&arguments, path);

@@ -50,19 +50,16 @@ pub(super) async fn events(State(site): State<Arc<Site>>, Path(serial): Path<Str
 pub(super) async fn boots(State(site): State<Arc<Site>>, RawQuery(query): RawQuery) -> Answer {
     let query = Fields::parse(query.unwrap_or_default().as_bytes());
     let page = Page::read(&query, &["serial", "before", "limit"])?;
-    let serial = match query.get("serial") {
-        "" => None,
-        serial => Some(read_serial(serial)?),
-    };
+    let serial = query.find("serial").map(read_serial).transpose()?;
     let boots = with_store(&site, move |state| {
         state.store.read(|t| seen::boots(t, serial.as_ref(), page.before, page.limit))
     });
     json(&serde_json::json!({ "boots": boots.await? }))
 }
 
-/// `GET /v1/boots/{id}`: a boot's steps and events.
-pub(super) async fn boot(State(site): State<Arc<Site>>, Path(id): Path<String>) -> Answer {
-    let id: i64 = id.parse().map_err(|_| Problem::bad("id: not a whole number"))?;
+/// `GET /v1/boots/{number}`: a boot's steps and events.
+pub(super) async fn boot(State(site): State<Arc<Site>>, Path(number): Path<String>) -> Answer {
+    let id: i64 = number.parse().map_err(|_| Problem::bad("number: not a whole number"))?;
     let found = with_store(&site, move |state| {
         state.store.read(|t| {
             let boot = seen::boots(t, None, id.checked_add(1), 1)?.pop().filter(|boot| boot.id == id);
@@ -135,7 +132,7 @@ pub(super) async fn order(
     });
     match given.await? {
         Ok(orders) => json(&orders),
-        Err(why) => Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, why)),
+        Err(why) => Err(Problem::new(StatusCode::CONFLICT, why)),
     }
 }
 
@@ -166,17 +163,13 @@ impl Page {
         if let Some(name) = query.unknown(known) {
             return Err(Problem::bad(format!("{name:?}: no such parameter; there are {}", known.join(", "))));
         }
-        let before = match query.get("before") {
-            "" => None,
-            text => Some(text.parse().map_err(|_| Problem::bad("before: not a whole number"))?),
+        let before = query.find("before").map(str::parse).transpose();
+        let before = before.map_err(|_| Problem::bad("before: not a whole number"))?;
+        let limit = query.find("limit").map(str::parse).transpose();
+        let (Ok(None) | Ok(Some(1..=1000))) = limit else {
+            return Err(Problem::bad("limit: not a whole number from 1 to 1000"));
         };
-        let limit = match query.get("limit") {
-            "" => 100,
-            text => match text.parse() {
-                Ok(limit @ 1..=1000) => limit,
-                _ => return Err(Problem::bad("limit: not a whole number from 1 to 1000")),
-            },
-        };
+        let limit = limit.ok().flatten().unwrap_or(100);
         Ok(Self { before, limit })
     }
 }

@@ -30,7 +30,7 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Site>>)> {
         ("/v1/devices/{serial}", get(answers::device)),
         ("/v1/devices/{serial}/events", get(answers::events)),
         ("/v1/boots", get(answers::boots)),
-        ("/v1/boots/{id}", get(answers::boot)),
+        ("/v1/boots/{number}", get(answers::boot)),
         ("/v1/images", get(answers::images)),
         ("/v1/orders", get(answers::orders).post(answers::order)),
         ("/v1/audit", get(answers::audit)),

@@ -13,9 +13,14 @@ impl Fields {
         Self(form_urlencoded::parse(bytes).into_owned().collect())
     }
 
+    /// The first value of this name.
+    pub fn find(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
+    }
+
     /// The first value of this name; an empty one where there is none.
     pub fn get(&self, name: &str) -> &str {
-        self.0.iter().find(|(n, _)| n == name).map_or("", |(_, value)| value)
+        self.find(name).unwrap_or_default()
     }
 
     /// Names of this query that are none of these.
