@@ -170,6 +170,7 @@ pub fn key_id(signature: &str) -> Option<String> {
 mod tests {
     use super::*;
     use init::manifest::ManifestFile;
+    use proptest::prelude::*;
 
     fn put(root: &Path, name: &str, size: u64, serial: u64) -> Vec<u8> {
         let manifest = ManifestFile {
@@ -225,6 +226,13 @@ mod tests {
         );
         std::fs::remove_file(root.join("os/a.squashfs")).unwrap();
         assert_eq!(images.list(&opened).len(), 4);
+    }
+
+    proptest! {
+        #[test]
+        fn no_signature_panics(text in "(untrusted comment: \\PC{0,9}\n)?[A-Za-z0-9+/=]{0,104}\n?\\PC{0,9}") {
+            key_id(&text);
+        }
     }
 
     #[test]

@@ -163,8 +163,9 @@ const FLAWS: &str = r"
     const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
     if (contrast < 4.5) flaws.push(`contrast ${contrast.toFixed(2)}: ${element.className} ${element.textContent}`);
   }
-  const width = document.documentElement.scrollWidth;
-  if (width > innerWidth) flaws.push(`${width} wide in a window of ${innerWidth}`);
+  for (const box of [document.documentElement, ...document.querySelectorAll('section')]) {
+    if (box.scrollWidth > box.clientWidth) flaws.push(`${box.scrollWidth} wide in ${box.clientWidth}: ${box.innerText}`);
+  }
   for (const field of document.querySelectorAll('input:not([type=hidden]), select, textarea')) {
     if (!field.labels.length) flaws.push(`no label: ${field.name}`);
   }

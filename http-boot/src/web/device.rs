@@ -173,7 +173,7 @@ pub(super) fn log(events: &[Received]) -> Markup {
 pub(super) fn line(Received { received, event, .. }: &Received) -> Markup {
     html! {
         li {
-            (show::moment(*received)) " "
+            (show::clock(*received)) " "
             (show::badge(&event.step, state_name(event.state)))
             @if let Some(progress) = event.progress {
                 " " span.muted { (show::bytes(progress.bytes)) " of " (show::bytes(progress.total)) }

@@ -13,6 +13,13 @@ pub(super) fn moment(moment: Moment) -> Markup {
     html! { time.fixed datetime=(text) { (shown) } }
 }
 
+/// A moment of a day that is known, to the second.
+pub(super) fn clock(moment: Moment) -> Markup {
+    let text = humantime::format_rfc3339_seconds(moment.0).to_string();
+    let shown = text.get(11..19).unwrap_or_default();
+    html! { time.fixed datetime=(text) title=(text) { (shown) } }
+}
+
 /// A number of bytes.
 pub(super) fn bytes(bytes: u64) -> String {
     let mut value = bytes as f64;
