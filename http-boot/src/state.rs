@@ -25,6 +25,14 @@ const FLUSH: Duration = Duration::from_secs(3);
 /// No version of a bootloader is longer than this many characters.
 const VERSION_LIMIT: usize = 128;
 
+/// Whether a folder, which need not be there yet, is in another one.
+fn is_below(folder: &Path, root: &Path) -> bool {
+    let real =
+        |path: &Path| if path == Path::new("") { Path::new(".").canonicalize() } else { path.canonicalize() };
+    let existing = folder.ancestors().find_map(|ancestor| real(ancestor).ok());
+    matches!((existing, real(root)), (Some(inner), Ok(outer)) if inner.starts_with(&outer))
+}
+
 /// All of it.
 #[derive(Debug)]
 pub struct State {
@@ -51,16 +59,14 @@ impl State {
     /// # Errors
     /// When the database cannot be used, or would be served.
     pub fn open(folder: &Path, root: &Path, policy: Policy, devices: &Devices) -> Result<Self> {
-        let store = Store::open(folder)?;
-        if let (Ok(inner), Ok(outer)) = (folder.canonicalize(), root.canonicalize())
-            && inner.starts_with(&outer)
-        {
+        if is_below(folder, root) {
             bail!(
-                "the state folder {} is in the root {}, which is for everyone: name another with --state, and remove this one",
+                "the state folder {} is in the root {}, which is for everyone: name another with --state",
                 folder.display(),
                 root.display()
             );
         }
+        let store = Store::open(folder)?;
         let lock = store.lock()?;
         devices.restore(&store).context("reading what was seen before")?;
         let state = Self {
@@ -108,5 +114,25 @@ impl State {
     /// Writes what is still to be written.
     pub fn finish(&self) {
         self.recorder.flush(FLUSH);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_folder_in_the_root_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let (root, other) = (folder.path().join("root"), folder.path().join("other"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(&other).unwrap();
+        std::os::unix::fs::symlink(&root, other.join("link")).unwrap();
+        for inside in [root.clone(), root.join("a/b"), other.join("link/state"), root.join("../root/x")] {
+            assert!(is_below(&inside, &root), "{}", inside.display());
+        }
+        for outside in [other.clone(), other.join("state"), folder.path().join("roots"), root.join("..")] {
+            assert!(!is_below(&outside, &root), "{}", outside.display());
+        }
     }
 }

@@ -91,15 +91,22 @@ fn by_token(store: &Store, hash: &[u8]) -> Result<Option<Found>> {
         return Ok(None);
     };
     if last_used.is_none_or(|at| now() - at > 60_000) {
-        store.change(|t| tokens::touch(t, &name))?;
+        note_use(store.change(|t| tokens::touch(t, &name)));
     }
     Ok(Some((format!("token {name}"), role, None)))
+}
+
+/// On a full disk people can still look.
+fn note_use(noted: Result<()>) {
+    if let Err(error) = noted {
+        tracing::debug!("noting that a token or session is in use: {error:#}");
+    }
 }
 
 fn by_cookie(store: &Store, hash: &[u8]) -> Result<Option<Found>> {
     let Some(session) = store.read(|t| sessions::find(t, hash))? else { return Ok(None) };
     if session.is_stale() {
-        store.change(|t| sessions::touch(t, hash))?;
+        note_use(store.change(|t| sessions::touch(t, hash)));
     }
     Ok(Some((session.person.clone(), session.role, Some(session))))
 }

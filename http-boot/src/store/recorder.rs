@@ -24,6 +24,9 @@ const BATCH: usize = 512;
 const PRUNE_EVERY: Duration = Duration::from_secs(600);
 const PRUNE_AFTER: usize = 10_000;
 
+/// How often the log says that events are dropped.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
 enum Report {
     Event(Box<Seen>),
     Bootloader(Sighting),
@@ -46,7 +49,8 @@ impl Recorder {
         let connection = store.for_recorder()?;
         let (queue, reports) = sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
-        let writer = Writer { connection, policy, dropped: dropped.clone(), pruned: None, since: 0 };
+        let writer =
+            Writer { connection, policy, dropped: dropped.clone(), complained: None, pruned: None, since: 0 };
         thread::Builder::new()
             .name("recorder".into())
             .spawn(move || writer.run(&reports))
@@ -91,6 +95,7 @@ struct Writer {
     connection: Connection,
     policy: Policy,
     dropped: Arc<AtomicU64>,
+    complained: Option<Instant>,
     pruned: Option<Instant>,
     since: usize,
 }
@@ -102,11 +107,20 @@ impl Writer {
             let (batch, waiting) = gather(first, reports);
             if let Err(error) = self.write(&batch) {
                 self.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                tracing::error!("recording {} events (they are dropped): {error:#}", batch.len());
+                self.complain(&error);
             }
             for sender in waiting {
                 let _gone = sender.send(());
             }
+        }
+    }
+
+    /// Says that events are dropped, but not for each: the log may be on the disk that is full.
+    fn complain(&mut self, error: &anyhow::Error) {
+        if self.complained.is_none_or(|at| at.elapsed() >= COMPLAIN_EVERY) {
+            let dropped = self.dropped.load(Ordering::Relaxed);
+            tracing::error!("recording events ({dropped} are dropped so far; serving goes on): {error:#}");
+            self.complained = Some(Instant::now());
         }
     }
 

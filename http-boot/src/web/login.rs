@@ -280,6 +280,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn over_tls_a_cookie_never_goes_in_the_clear() {
+        let cookie = |tls| {
+            let response = logged_in("secret", "/ui/", tls);
+            response.headers()[header::SET_COOKIE].to_str().unwrap().to_owned()
+        };
+        assert!(cookie(true).ends_with("; HttpOnly; SameSite=Strict; Secure"));
+        assert!(cookie(false).ends_with("; HttpOnly; SameSite=Strict"));
+    }
+
+    #[test]
     fn after_the_login_one_stays_here() {
         assert_eq!(own_place("/ui/devices/1?boot=2"), "/ui/devices/1?boot=2");
         for other in
