@@ -206,23 +206,28 @@ impl Orders {
         actor: Actor<'_>,
     ) -> Result<()> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut orders = self.of(serial);
         let (who, made) = (actor.who.to_owned(), Moment(SystemTime::now()));
-        match command {
+        let apply = |orders: &mut DeviceOrders| match command {
             Command::RescueNext => {
-                let what = Once { after_boot: newest_boot, used_by: None };
-                orders.rescue_next = Some(Order { what, who, made });
+                let what = Once { after_boot: newest_boot.clone(), used_by: None };
+                orders.rescue_next = Some(Order { what, who: who.clone(), made });
             }
-            Command::Stand(what) => orders.standing = Some(Order { what: what.clone(), who, made }),
-            Command::Clear => orders = DeviceOrders::default(),
-        }
+            Command::Stand(what) => {
+                orders.standing = Some(Order { what: what.clone(), who: who.clone(), made });
+            }
+            Command::Clear => *orders = DeviceOrders::default(),
+        };
+        let mut orders = self.of(serial);
+        apply(&mut orders);
         store.change(|t| {
             write(t, serial, &orders)?;
             let (action, detail) = (command.action(), command.detail());
             let Actor { who, address } = actor;
             audit::add(t, &Entry { who, address, action, subject: serial.as_str(), detail })
         })?;
-        self.put(serial, orders);
+        // A boot may have been noted meanwhile, which `keep` will write: what it changed stays.
+        apply(self.memory().entry(serial.clone()).or_default());
+        self.forget_empty(serial);
         Ok(())
     }
 
@@ -249,17 +254,23 @@ impl Orders {
     pub fn keep(&self, store: &Store, serial: &Serial) -> Result<()> {
         let _changing = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let orders = self.of(serial);
-        store.change(|t| write(t, serial, &orders))?;
-        self.put(serial, orders);
+        let (action, boot) = match &orders.rescue_next {
+            Some(order) => ("rescue_next used", order.what.used_by.as_deref().unwrap_or_default()),
+            None => ("rescue_next over", ""),
+        };
+        store.change(|t| {
+            write(t, serial, &orders)?;
+            let subject = serial.as_str();
+            audit::add(t, &Entry { who: "server", address: "", action, subject, detail: boot })
+        })?;
+        self.forget_empty(serial);
         Ok(())
     }
 
-    fn put(&self, serial: &Serial, orders: DeviceOrders) {
+    fn forget_empty(&self, serial: &Serial) {
         let mut memory = self.memory();
-        if orders == DeviceOrders::default() {
+        if memory.get(serial).is_some_and(|orders| *orders == DeviceOrders::default()) {
             memory.remove(serial);
-        } else {
-            memory.insert(serial.clone(), orders);
         }
     }
 
@@ -351,7 +362,7 @@ mod tests {
         assert_eq!(kept.parameters(), None);
         let actions: Vec<_> =
             kept.store.read(|t| audit::newest(t, None, 9)).unwrap().into_iter().map(|e| e.action).collect();
-        assert_eq!(actions, ["clear", "rescue_next", "assign"]);
+        assert_eq!(actions, ["clear", "rescue_next over", "rescue_next used", "rescue_next", "assign"]);
     }
 
     #[test]

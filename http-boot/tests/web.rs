@@ -425,7 +425,7 @@ fn the_page_is_updated_live() {
     assert!(list.iter().skip(1).any(|c| c["html"].as_str().unwrap().contains("failed")), "{list:?}");
     assert!(list.iter().any(|c| c["html"].as_str().unwrap().contains("another")), "{list:?}");
     let ids: Vec<_> = device.iter().map(|c| c["id"].as_str().unwrap()).collect();
-    assert_eq!(ids[..3], ["state", "log", "timeline"]);
+    assert_eq!(ids[..4], ["state", "orders", "log", "timeline"]);
     assert!(device.iter().any(|c| c["into"] == "log" && c["html"].as_str().unwrap().contains("failed")));
 }
 

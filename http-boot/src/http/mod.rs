@@ -1,7 +1,7 @@
 //! HTTP: which path goes to which answer.
 //!
-//! The client that matters most is a boot ROM's (`docs/http-boot.md`): every answer has a `Content-Length`, none is
-//! chunked, compressed or a redirect.
+//! The client that matters most is a boot ROM's (`docs/http-boot.md`): every answer that it could get has a
+//! `Content-Length`, none is chunked, compressed or a redirect. (A browser is redirected, and gets live updates in chunks.)
 
 pub mod body;
 pub mod caller;

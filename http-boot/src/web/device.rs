@@ -230,7 +230,8 @@ fn lasted(boot: &Boot) -> String {
     format!("heard for {}{fetched}", show::duration(u64::try_from(lasted.as_millis()).unwrap_or(u64::MAX)))
 }
 
-fn current_orders(orders: &DeviceOrders) -> Markup {
+/// What a device was told to do.
+pub(super) fn current_orders(orders: &DeviceOrders) -> Markup {
     html! {
         div #orders {
             @if let Some(order) = &orders.rescue_next {

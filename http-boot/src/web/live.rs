@@ -135,6 +135,7 @@ impl Stream {
             let device = self.site.devices.summary(serial)?;
             let state = self.site.state.clone()?;
             self.send("state", None, &device::now(&device)).await?;
+            self.send("orders", None, &device::current_orders(&state.orders.of(serial))).await?;
             let events = self.site.devices.events(serial)?;
             match shown {
                 None => self.send("log", None, &device::log(&events)).await?,
