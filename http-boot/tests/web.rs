@@ -473,12 +473,9 @@ fn a_kill_loses_no_acknowledged_change() {
 
 #[test]
 fn what_was_seen_is_there_after_a_restart() {
-    let server = site();
+    let mut server = site();
     server.event(PI, &event("boot-b", 1, "fetch", "failed"));
-    let server_pid = server.child.id().to_string();
-    assert!(std::process::Command::new("kill").args(["-TERM", &server_pid]).status().unwrap().success());
-    let mut server = server;
-    assert!(server.child.wait().unwrap().success());
+    server.stop();
     let folders = std::mem::replace(&mut server.folders, Folders::new());
     let server = folders.serve(&[]);
     let anna = server.logged_in("anna");
@@ -487,6 +484,39 @@ fn what_was_seen_is_there_after_a_restart() {
         (&device["boots"], &device["boot_id"], &device["state"]),
         (&json!(2), &json!("boot-b"), &json!("failed"))
     );
+}
+
+#[test]
+fn a_live_page_does_not_hold_up_the_stop() {
+    let mut server = site();
+    let jar = server.logged_in("anna").jar;
+    let mut page = std::process::Command::new("curl")
+        .args(["--silent", "--no-buffer", "--max-time", "60", "--cookie", jar.to_str().unwrap()])
+        .arg(server.url("/ui/live"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = [0; 5];
+    std::io::Read::read_exact(page.stdout.as_mut().unwrap(), &mut first).unwrap();
+    assert_eq!(&first, b"data:");
+    let log = server.stop();
+    assert!(log.contains(" stopped") && !log.contains("are cut"), "{log}");
+    assert!(page.wait().unwrap().success(), "it ends as an answer ends");
+}
+
+#[test]
+fn bootloaders_are_remembered() {
+    let server = site();
+    let agent = "rpiboot/1.0 (d03114; version:8ba17717 timestamp:1736000000)";
+    server.curl(&["--user-agent", agent], "/boot.sig");
+    server.curl(&["--user-agent", "curl"], "/boot.sig");
+    let anna = server.logged_in("anna");
+    // Recorded behind the answer: asked for until it is there.
+    let page = (0..600).map(|_| anna.get(&device_page()).body).find(|page| {
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        page.contains(agent)
+    });
+    assert_eq!(page.expect("it is on the page").matches("Bootloader that asked").count(), 1);
 }
 
 #[test]

@@ -25,7 +25,7 @@ pub(crate) struct Server {
     pub(crate) address: SocketAddr,
     pub(crate) folders: Folders,
     pub(crate) first_log: Vec<String>,
-    _log: Mutex<Receiver<String>>,
+    log: Mutex<Receiver<String>>,
 }
 
 impl Folders {
@@ -116,11 +116,20 @@ impl Server {
             address
         });
         let address = address.expect("the server says where it listens");
-        Self { child, address, folders, first_log, _log: Mutex::new(log) }
+        Self { child, address, folders, first_log, log: Mutex::new(log) }
     }
 
     pub(crate) fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.address)
+    }
+
+    /// SIGTERM; gives what it logged until its end.
+    pub(crate) fn stop(&mut self) -> String {
+        assert!(
+            Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success()
+        );
+        assert!(self.child.wait().unwrap().success());
+        self.log.lock().unwrap().iter().collect::<Vec<_>>().join("\n")
     }
 
     /// kill -9; gives the folders back.
