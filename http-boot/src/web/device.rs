@@ -9,11 +9,11 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::SessionForm;
-use super::{failed, go, layout, show, timeline};
+use super::{failed, go, layout, refusal, show, timeline};
 use crate::devices::{Received, Serial, Summary};
+use crate::http::Site;
 use crate::http::caller::Caller;
 use crate::http::fields::Fields;
-use crate::http::{Site, text};
 use crate::images::Image;
 use crate::order_request::OrderRequest;
 use crate::orders::{Actor, DeviceOrders, Standing};
@@ -57,7 +57,7 @@ async fn render(
     problem: Option<String>,
 ) -> Response {
     let Some((device, state)) = serial.parse().ok().and_then(|serial| find(&site, &serial)) else {
-        return text(StatusCode::NOT_FOUND, "no event of this device is remembered");
+        return refusal(StatusCode::NOT_FOUND, "No event of this device is remembered.");
     };
     let past = tokio::task::spawn_blocking({
         let (site, device) = (site.clone(), device.clone());
@@ -313,10 +313,10 @@ pub(super) async fn order(
     SessionForm(fields): SessionForm,
 ) -> Response {
     if !caller.may_operate() {
-        return text(StatusCode::FORBIDDEN, "you may view, not operate");
+        return refusal(StatusCode::FORBIDDEN, "You may view, not operate.");
     }
     let Some((device, state)) = serial.parse().ok().and_then(|serial| find(&site, &serial)) else {
-        return text(StatusCode::NOT_FOUND, "no event of this device is remembered");
+        return refusal(StatusCode::NOT_FOUND, "No event of this device is remembered.");
     };
     let given = tokio::task::spawn_blocking({
         let (site, caller) = (site.clone(), caller.clone());

@@ -8,9 +8,10 @@ use axum::extract::{FromRequest, Request};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use super::refusal;
+use crate::http::Site;
 use crate::http::caller::{self, Caller};
 use crate::http::fields::{FORM_LIMIT, Fields};
-use crate::http::{Site, text};
 use crate::people::secret;
 
 /// The cookie whose value a form has to have, where nobody is logged in yet.
@@ -51,8 +52,8 @@ async fn read(request: Request) -> Result<Fields, Response> {
     }
     match tokio::time::timeout(SEND_TIMEOUT, to_bytes(request.into_body(), FORM_LIMIT)).await {
         Ok(Ok(bytes)) => Ok(Fields::parse(&bytes)),
-        Ok(Err(_)) => Err(text(StatusCode::PAYLOAD_TOO_LARGE, "the form is too long")),
-        Err(_) => Err(text(StatusCode::REQUEST_TIMEOUT, "the form did not arrive in time")),
+        Ok(Err(_)) => Err(refusal(StatusCode::PAYLOAD_TOO_LARGE, "The form is too long.")),
+        Err(_) => Err(refusal(StatusCode::REQUEST_TIMEOUT, "The form did not arrive in time.")),
     }
 }
 
@@ -67,8 +68,8 @@ fn has_secret(fields: &Fields, secret: Option<&str>) -> bool {
 }
 
 fn refused() -> Response {
-    text(
+    refusal(
         StatusCode::FORBIDDEN,
-        "this form is none of this server's pages, or an old one: go back, load the page again, and send it again (cookies have to be allowed)",
+        "This form is none of this server's pages, or an old one. Go back, load the page again, and send it again. Cookies have to be allowed.",
     )
 }

@@ -11,10 +11,10 @@ use axum::response::Response;
 use maud::{Markup, html};
 
 use super::form::{LOGIN_COOKIE, SessionForm, StrangersForm};
-use super::{failed, go, layout};
+use super::{failed, go, layout, refusal};
 use crate::http::caller::{self, COOKIE, Caller};
 use crate::http::fields::Fields;
-use crate::http::{OverTls, Peer, Site, text};
+use crate::http::{OverTls, Peer, Site};
 use crate::people::{Name, Role, password, secret};
 use crate::state::State as Kept;
 use crate::store::audit::{self, Entry};
@@ -261,8 +261,8 @@ fn own_place(next: &str) -> &str {
 
 fn too_many_tries(address: IpAddr, wait: Duration) -> Response {
     let seconds = wait.as_secs() + 1;
-    let line = format!("too many tries from {address}: the next one is in {seconds} s");
-    let mut response = text(StatusCode::TOO_MANY_REQUESTS, line);
+    let line = format!("Too many tries from {address}: the next one is in {seconds} s.");
+    let mut response = refusal(StatusCode::TOO_MANY_REQUESTS, line);
     response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     response
 }
@@ -272,7 +272,7 @@ async fn turn(state: &Kept) -> Option<tokio::sync::OwnedSemaphorePermit> {
 }
 
 fn busy() -> Response {
-    text(StatusCode::SERVICE_UNAVAILABLE, "too many people log in at once: try again")
+    refusal(StatusCode::SERVICE_UNAVAILABLE, "Too many people log in at once: try again.")
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ use maud::Markup;
 
 use crate::http::caller::{self, Caller};
 use crate::http::fields::FORM_LIMIT;
-use crate::http::{Peer, Site, text};
+use crate::http::{Peer, Site};
 
 /// On every answer below `/ui/`. Styles and the script come from their own files alone, so that text of a device that
 /// got through the templates as HTML could still run nothing.
@@ -101,10 +101,20 @@ fn asset(kind: &'static str, content: &'static str) -> Response {
     response
 }
 
+/// A page that says why there is none, or why nothing was done.
+fn refusal(status: StatusCode, why: impl std::fmt::Display) -> Response {
+    let title = status.canonical_reason().unwrap_or("Refused");
+    let content = maud::html! {
+        p.alert role="alert" { (why) }
+        p { a href="/ui/" { "Devices" } }
+    };
+    html(status, layout::strangers_page(title, &content))
+}
+
 /// The page for what went wrong in the server.
 fn failed(error: &anyhow::Error) -> Response {
     tracing::error!("answering with a page: {error:#}");
-    text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed; its log says why")
+    refusal(StatusCode::INTERNAL_SERVER_ERROR, "The server failed; its log says why.")
 }
 
 async fn harden(request: Request, next: Next) -> Response {
