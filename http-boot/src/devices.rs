@@ -10,6 +10,9 @@ use std::time::SystemTime;
 use init::event::{Event, Progress, State};
 use serde::{Serialize, Serializer};
 
+use crate::store::Store;
+use crate::store::seen::{self, Known};
+
 /// How much is kept. Events come from anyone who can reach the port, so every dimension has a bound.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
@@ -35,6 +38,13 @@ const BOOTS_REMEMBERED: usize = 8;
 /// A device's serial number: 1 to 64 of `0-9A-Za-z_-`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Serial(String);
+
+impl Serial {
+    /// The serial number as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
 
 /// A serial number that is none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -80,6 +90,13 @@ pub struct Received {
     pub event: Event,
     #[serde(skip)]
     bytes: usize,
+}
+
+impl Received {
+    /// An event that came as `bytes` bytes of JSON.
+    pub fn new(received: Moment, event: Event, bytes: usize) -> Self {
+        Self { received, event, bytes }
+    }
 }
 
 /// A device in short.
@@ -157,9 +174,43 @@ impl Devices {
         Self { limits, memory: Mutex::default() }
     }
 
-    /// Remembers an event that came from `address` as `bytes` bytes of JSON.
-    pub fn record(&self, serial: &Serial, address: IpAddr, event: Event, bytes: usize) {
+    /// Remembers an event that came from `address` as `bytes` bytes of JSON. Says whether it is of the device's newest
+    /// boot: events may arrive late.
+    pub fn record(&self, serial: &Serial, address: IpAddr, event: Event, bytes: usize) -> bool {
         let received = Received { received: Moment(SystemTime::now()), event, bytes };
+        let boot = received.event.boot_id.clone();
+        self.remember(serial, address, received);
+        self.memory().devices.get(serial).is_some_and(|device| device.summary.boot_id == boot)
+    }
+
+    /// Takes up what an earlier run of this server wrote down.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn restore(&self, store: &Store) -> anyhow::Result<()> {
+        store.read(|t| {
+            seen::known(t, self.limits.devices, self.limits.events, |known| self.restore_one(known))
+        })
+    }
+
+    fn restore_one(&self, known: Known) {
+        for (address, received) in known.events {
+            self.remember(&known.serial, address, received);
+        }
+        // A device whose events are all forgotten has no state that could be shown.
+        if let Some(Device { summary, .. }) = self.memory().devices.get_mut(&known.serial) {
+            summary.first_seen = known.first_seen;
+            summary.boots = summary.boots.max(known.boots);
+            summary.model = summary.model.take().or(known.model);
+            summary.bootloader = summary.bootloader.take().or(known.bootloader);
+            summary.host_key = summary.host_key.take().or(known.host_key);
+            if summary.addresses.is_empty() {
+                summary.addresses = known.addresses;
+            }
+        }
+    }
+
+    fn remember(&self, serial: &Serial, address: IpAddr, received: Received) {
         let mut memory = self.memory();
         let before = memory.devices.get(serial).map_or(0, |device| device.bytes);
         let device = match memory.devices.get_mut(serial) {
@@ -180,6 +231,11 @@ impl Devices {
         let mut all: Vec<_> = self.memory().devices.values().map(|device| device.summary.clone()).collect();
         all.sort_by(|a, b| a.serial.cmp(&b.serial));
         all
+    }
+
+    /// A device in short.
+    pub fn summary(&self, serial: &Serial) -> Option<Summary> {
+        self.memory().devices.get(serial).map(|device| device.summary.clone())
     }
 
     /// A device's last events, in the order in which they came.

@@ -3,8 +3,10 @@
 //!
 //! [`server`] owns the order in which sockets open and close; [`dhcp`] tells bootloaders where to ask; [`http`] and [`tftp`]
 //! answer them, the latter with what [`boot_tree`] finds for who asks; [`fleet`] is what each Pi shall do; [`devices`] remembers
-//! events, and [`clients`] who has which address.
+//! events, and [`clients`] who has which address. With `--state`, [`store`] keeps what was seen, [`people`] may log in, [`web`] is
+//! the page, [`api`] the same for programs, and [`orders`] what people decided.
 
+pub mod api;
 pub mod authority;
 pub mod boot_tree;
 pub mod clients;
@@ -12,9 +14,18 @@ pub mod devices;
 pub mod dhcp;
 pub mod fleet;
 pub mod http;
+pub mod images;
+pub mod live;
 pub mod log;
 pub mod mac;
+pub mod metrics;
+pub mod order_request;
+pub mod orders;
+pub mod people;
 pub mod pi;
 pub mod server;
+pub mod state;
+pub mod store;
 pub mod tftp;
 pub mod tls;
+pub mod web;

@@ -6,7 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use http_boot::dhcp::flags::Flags as DhcpFlags;
+use http_boot::people::command::{TokenCommand, UserCommand, token, user};
 use http_boot::server::{self, ListenAddress, ServeOptions, TftpAddress, TftpOptions, TlsListenAddress};
+use http_boot::store::prune::Policy;
 use http_boot::{authority, fleet, log, tls};
 
 /// Serve boot files to Raspberry Pis, and show what they report.
@@ -25,6 +27,12 @@ enum Command {
     Ca(Ca),
     /// Check a fleet's file, and show what each Pi would do.
     Check(Check),
+    /// Say who may log in on the page.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Make and remove tokens for programs that use the API.
+    #[command(subcommand)]
+    Token(TokenCommand),
 }
 
 #[derive(clap::Args)]
@@ -56,6 +64,16 @@ struct Serve {
     /// Answer TFTP from the port that was asked, not from a new one for each file: for firewalls in between.
     #[arg(long, requires = "tftp")]
     tftp_single_port: bool,
+    /// The folder for the database of what was seen, of people and their orders; made where it is missing. Without one,
+    /// nothing is kept and nobody can log in on the page.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// How many days the database keeps what devices reported.
+    #[arg(long, value_name = "N", default_value_t = Policy::default().days, value_parser = clap::value_parser!(u32).range(1..=36_500))]
+    keep_days: u32,
+    /// Give /metrics to everyone who can reach the port.
+    #[arg(long)]
+    metrics_open: bool,
     /// Log one JSON object per line.
     #[arg(long)]
     log_json: bool,
@@ -84,36 +102,41 @@ struct Check {
     json: bool,
 }
 
-fn main() -> ExitCode {
-    let result = match Arguments::parse().command {
-        Command::Serve(serve) => return run(serve),
-        Command::Ca(Ca { folder, name }) => authority::make(&folder, &name).map(|made| made.text(&folder)),
-        Command::Check(Check { file, root, json }) => fleet::report::show(&file, root.as_deref(), json),
-    };
-    match result {
-        Ok(text) => {
-            print!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("http-boot: {error:#}");
-            ExitCode::FAILURE
+impl Serve {
+    fn options(self) -> ServeOptions {
+        let files = self.tls_certificate.zip(self.tls_key);
+        let addresses = self.listen_tls.into_iter().map(|TlsListenAddress(address)| address).collect();
+        ServeOptions {
+            root: self.root,
+            fleet: self.fleet,
+            listen: self.listen,
+            tls: files.map(|(certificate, key)| (addresses, tls::Files { certificate, key })),
+            tftp: TftpOptions { listen: self.tftp, root: self.tftp_root, single_port: self.tftp_single_port },
+            dhcp: self.dhcp.settings(),
+            state: self.state,
+            keep: Policy { days: self.keep_days, ..Policy::default() },
+            metrics_open: self.metrics_open,
         }
     }
 }
 
-fn run(serve: Serve) -> ExitCode {
+fn main() -> ExitCode {
+    let Arguments { command } = Arguments::parse();
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty());
-    log::start(if serve.log_json { log::Format::Json } else { log::Format::Text { colour } });
-    let files = serve.tls_certificate.zip(serve.tls_key);
-    let files = files.map(|(certificate, key)| tls::Files { certificate, key });
-    let addresses = serve.listen_tls.into_iter().map(|TlsListenAddress(address)| address).collect();
-    let tls = files.map(|files| (addresses, files));
-    let tftp = TftpOptions { listen: serve.tftp, root: serve.tftp_root, single_port: serve.tftp_single_port };
-    let dhcp = serve.dhcp.settings();
-    let options =
-        ServeOptions { root: serve.root, fleet: serve.fleet, listen: serve.listen, tls, tftp, dhcp };
-    match server::run(options) {
+    let is_json = matches!(&command, Command::Serve(serve) if serve.log_json);
+    log::start(if is_json { log::Format::Json } else { log::Format::Text { colour } });
+    let done = match command {
+        Command::Serve(serve) => server::run(serve.options()),
+        Command::Ca(Ca { folder, name }) => {
+            authority::make(&folder, &name).map(|made| print!("{}", made.text(&folder)))
+        }
+        Command::Check(Check { file, root, json }) => {
+            fleet::report::show(&file, root.as_deref(), json).map(|text| print!("{text}"))
+        }
+        Command::User(command) => user(command),
+        Command::Token(command) => token(command),
+    };
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("{error:#}");

@@ -25,6 +25,8 @@ use crate::dhcp;
 use crate::fleet::{self, watch::Watched};
 use crate::http;
 use crate::http::files::Root;
+use crate::state::State;
+use crate::store::prune::Policy;
 use crate::tftp;
 use crate::tftp::server::{Engine, Server as TftpServer};
 use crate::tls;
@@ -124,6 +126,12 @@ pub struct ServeOptions {
     pub tftp: TftpOptions,
     /// DHCP, where it is wanted.
     pub dhcp: Option<dhcp::settings::Settings>,
+    /// The folder of the database. Without one, nothing is kept and nobody can log in.
+    pub state: Option<PathBuf>,
+    /// How much the database keeps.
+    pub keep: Policy,
+    /// Whether `/metrics` is for everyone.
+    pub metrics_open: bool,
 }
 
 /// Serves until SIGINT or SIGTERM.
@@ -160,7 +168,12 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let clients = Arc::new(Clients::default());
     let mut dhcp = options.dhcp.as_ref().map(|settings| start_dhcp(settings, &clients)).transpose()?;
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
-    let site = Arc::new(http::Site::new(root, fleet, clients));
+    let mut site = http::Site::new(root, fleet, clients);
+    site.metrics_open = options.metrics_open;
+    if let Some(folder) = &options.state {
+        site.state = Some(Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?));
+    }
+    let site = Arc::new(site);
     let graceful = Arc::new(GracefulShutdown::new());
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     for (listener, tls) in &listeners {
@@ -185,6 +198,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         dhcp.stop();
     }
     accepting.shutdown().await;
+    site.live.stop();
     let connections = MAX_CONNECTIONS - room.available_permits();
     let tftp = engine.as_ref().map_or(0, |engine| engine.transfers());
     tracing::info!(connections, tftp, "stopping on {name}; transfers have {} s to finish", GRACE.as_secs());
@@ -192,6 +206,9 @@ async fn serve(options: ServeOptions) -> Result<()> {
         () = async { tokio::join!(close(graceful), finish(engine)); } => tracing::info!("stopped"),
         () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
+    }
+    if let Some(state) = &site.state {
+        state.finish();
     }
     Ok(())
 }

@@ -99,17 +99,32 @@ impl ServerPlan {
         if let Some(signature) = signature {
             signed::verify(json, signature, keys)?;
         }
+        Self::read_form(json, signature.is_some(), serial)
+    }
+
+    /// Whether the Pi with this serial number could follow a plan that is signed, or not, for tools on the host that have
+    /// no keys: the signature itself is not looked at, and nothing comes back that could be followed.
+    ///
+    /// # Errors
+    /// Any [`PlanError`] but [`PlanError::Signature`].
+    pub fn check_form(json: &[u8], is_signed: bool, serial: &str) -> Result<(), PlanError> {
+        if json.len() > PLAN_LIMIT {
+            return Err(PlanError::TooLong(json.len()));
+        }
+        Self::read_form(json, is_signed, serial).map(|_| ())
+    }
+
+    fn read_form(json: &[u8], is_signed: bool, serial: &str) -> Result<Self, PlanError> {
         let file: PlanFile = serde_json::from_slice(json)?;
         if file.format != PLAN_FORMAT {
             return Err(PlanError::Format(file.format));
         }
         let device = file.device.as_deref();
-        if device.unwrap_or(serial) != serial || (signature.is_some() && device.is_none()) {
+        if device.unwrap_or(serial) != serial || (is_signed && device.is_none()) {
             let named = device.unwrap_or("no Pi by name, as a signed plan has to be");
             return Err(PlanError::Device(named.into(), serial.into()));
         }
         let line = CommandLine::parse(&file.parameters);
-        let is_signed = signature.is_some();
         for word in &line.words {
             allow(word, is_signed).map_err(|reason| PlanError::Word { word: word.to_string(), reason })?;
         }
@@ -195,6 +210,9 @@ mod tests {
         let plan = read(&good, &good).unwrap();
         assert!(plan.is_signed && matches!(Plan::parse(&plan.line).goal, Goal::DiskBoot(_)));
         assert!(matches!(read(&good, b"other"), Err(PlanError::Signature(_))));
+        assert!(ServerPlan::check_form(&good, true, SERIAL).is_ok());
+        assert!(matches!(ServerPlan::check_form(&good, false, SERIAL), Err(PlanError::Word { .. })));
+        assert!(matches!(ServerPlan::check_form(&good, true, "2"), Err(PlanError::Device(..))));
         for device in [None, Some("20000000abcdef01")] {
             let foreign = json("root=UUID=1", device);
             assert!(matches!(read(&foreign, &foreign), Err(PlanError::Device(..))), "{device:?}");

@@ -1,18 +1,20 @@
-//! Boot events: taken from devices, shown to people.
+//! Boot events, taken from devices.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::StatusCode;
 use axum::response::Response;
 use init::event::{EVENT_FORMAT, EVENT_LIMIT, Event};
-use serde::Serialize;
 
 use super::{Peer, Site, text};
 use crate::clients::Identity;
 use crate::devices::{BadSerial, Serial};
+use crate::store::now;
+use crate::store::seen::Seen;
 
 /// How long a device may take to send an event.
 const SEND_TIMEOUT: Duration = Duration::from_secs(15);
@@ -43,12 +45,21 @@ pub async fn post(
             tracing::debug!(%serial, address = %peer, step = ?event.step, state = ?event.state, error = ?event.error, "event");
             let identity = Identity::of_event(&serial.to_string(), event.model.as_deref());
             site.clients.learn(peer.ip(), identity);
-            site.devices.record(&serial, peer.ip().to_canonical(), event, body.len());
+            record(&site, serial, peer.ip().to_canonical(), event, body.len());
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::NO_CONTENT;
             response
         }
         Err(error) => text(StatusCode::BAD_REQUEST, error),
+    }
+}
+
+fn record(site: &Site, serial: Serial, address: IpAddr, event: Event, bytes: usize) {
+    let is_newest = site.devices.record(&serial, address, event.clone(), bytes);
+    site.metrics.event();
+    site.live.ring(&serial);
+    if let Some(state) = &site.state {
+        state.saw_event(Seen { serial, address, received: now(), event }, is_newest);
     }
 }
 
@@ -101,37 +112,6 @@ fn one_line(error: &dyn std::fmt::Display) -> String {
 fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
-}
-
-/// `GET /v1/devices`: all devices in short.
-pub async fn devices(State(site): State<Arc<Site>>) -> Response {
-    json(&serde_json::json!({ "devices": site.devices.summaries() }))
-}
-
-/// `GET /v1/devices/{serial}/events`: a device's last events, oldest first.
-pub async fn of_device(State(site): State<Arc<Site>>, Path(serial): Path<String>) -> Response {
-    let serial: Serial = match serial.parse() {
-        Ok(serial) => serial,
-        Err(error @ BadSerial) => return text(StatusCode::BAD_REQUEST, error),
-    };
-    match site.devices.events(&serial) {
-        Some(events) => json(&serde_json::json!({ "serial": serial, "events": events })),
-        None => text(StatusCode::NOT_FOUND, "no event of this device is remembered"),
-    }
-}
-
-fn json(value: &impl Serialize) -> Response {
-    match serde_json::to_string(value) {
-        Ok(mut json) => {
-            json.push('\n');
-            let mut response = Response::new(Body::from(json));
-            let headers = response.headers_mut();
-            headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            response
-        }
-        Err(error) => text(StatusCode::INTERNAL_SERVER_ERROR, error),
-    }
 }
 
 #[cfg(test)]

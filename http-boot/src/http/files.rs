@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Extension, State};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 use axum::response::Response;
 use rustix::fd::OwnedFd;
@@ -16,7 +16,8 @@ use super::body::FileBody;
 use super::conditions::{self, Version};
 use super::path::{FilePath, PathError};
 use super::range::{self, Span, Wanted};
-use super::{Site, devices, text};
+use super::{Peer, Site, devices, text};
+use crate::web;
 
 /// The folder whose files are served, held open.
 #[derive(Debug)]
@@ -62,7 +63,7 @@ impl Root {
 
     /// Opens a path below the root. The kernel refuses (EXDEV) whatever leads out of it, also by a symlink, also when
     /// someone changes folders meanwhile.
-    fn open_below(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    pub(crate) fn open_below(&self, path: &Path, flags: OFlags) -> rustix::io::Result<OwnedFd> {
         // NONBLOCK: a FIFO must not hold up a thread until someone writes to it.
         let flags = flags | OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
@@ -141,12 +142,22 @@ impl Root {
 }
 
 /// `GET` and `HEAD` of anything that is not the API's.
-pub async fn answer(State(site): State<Arc<Site>>, method: Method, uri: Uri, headers: HeaderMap) -> Response {
+pub async fn answer(
+    State(site): State<Arc<Site>>,
+    Extension(Peer { address: peer, .. }): Extension<Peer>,
+    method: Method,
+    uri: Uri,
+    headers: HeaderMap,
+) -> Response {
     if method != Method::GET && method != Method::HEAD {
         let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "files take GET and HEAD only");
         response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         return response;
     }
+    if web::wants_the_page(uri.path(), &headers) {
+        return web::go_to_the_page();
+    }
+    site.saw_agent(peer, &headers);
     match devices::path(&site, uri.path()).await {
         Ok(path) => file_at(site, &path, &method, &headers).await,
         Err(line) => text(StatusCode::NOT_FOUND, line),
@@ -226,6 +237,10 @@ fn describe(headers: &mut HeaderMap, version: &Version, path: &Path) {
         _ => "application/octet-stream",
     };
     put(headers, header::CONTENT_TYPE, kind);
+    if kind.starts_with("text/html") {
+        // It comes from the same place as the page for people, whose forms its scripts shall not fill in.
+        put(headers, header::CONTENT_SECURITY_POLICY, "sandbox");
+    }
 }
 
 fn put(headers: &mut HeaderMap, name: header::HeaderName, value: &str) {

@@ -1,6 +1,7 @@
 //! One log line for each request, written when its answer has been sent or given up.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Instant;
 
@@ -13,9 +14,15 @@ use bytes::Bytes;
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Peer;
+use crate::metrics::Metrics;
 
 /// Sends a request on and logs what became of it.
-pub async fn log(Extension(peer): Extension<Peer>, request: Request, next: Next) -> Response {
+pub async fn log(
+    Extension(peer): Extension<Peer>,
+    Extension(metrics): Extension<Arc<Metrics>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let range = text(request.headers(), &header::RANGE);
@@ -34,6 +41,7 @@ pub async fn log(Extension(peer): Extension<Peer>, request: Request, next: Next)
         bytes: 0,
         error: None,
         started,
+        metrics,
     };
     response.map(|body| Body::new(Logged { body, line }))
 }
@@ -54,11 +62,13 @@ struct Line {
     bytes: u64,
     error: Option<String>,
     started: Instant,
+    metrics: Arc<Metrics>,
 }
 
 impl Drop for Line {
     fn drop(&mut self) {
         let Self { address, method, path, range, agent, status, bytes, length, .. } = &*self;
+        self.metrics.answered(*status, *bytes);
         let seconds = (self.started.elapsed().as_secs_f64() * 1000.0).round() / 1000.0;
         match &self.error {
             _ if *bytes >= *length => {
