@@ -74,7 +74,11 @@ mod tests {
     fn check(request: OrderRequest) -> Result<Command, String> {
         let folder = tempfile::tempdir().unwrap();
         std::fs::write(folder.path().join("a.squashfs"), "x").unwrap();
-        let site = Site::new(std::sync::Arc::new(Root::open(folder.path()).unwrap()), None, std::sync::Arc::default());
+        let site = Site::new(
+            std::sync::Arc::new(Root::open(folder.path()).unwrap()),
+            None,
+            std::sync::Arc::default(),
+        );
         request.check(&site, &"one".parse().unwrap())
     }
 

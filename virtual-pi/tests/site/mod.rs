@@ -141,6 +141,8 @@ impl Server {
         let mut options = Options::new(pi, boot);
         options.append = append.into();
         options.time_limit = LIMIT * 2;
+        // Two would wait for each other where several machines share few cores.
+        options.cpus = 1;
         change(&mut options);
         Machine::start(&options).expect("QEMU starts")
     }

@@ -32,6 +32,7 @@ mod runbooks;
 mod site;
 mod ssh;
 mod tables;
+mod turns;
 mod unlock;
 mod verbs;
 mod watchdog;
@@ -68,14 +69,24 @@ fn main() {
     let files = FILES.iter().copied().flatten();
     let files = files.map(|&(name, run)| trial(name.trim_start_matches("vm::"), run));
     let trials = bad_days::trials().chain(files).chain(chaos::trials());
-    let conclusion = libtest_mimic::run(&Arguments::from_args(), trials.collect());
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(turns::most() + bad_days::WAITING);
+    let conclusion = libtest_mimic::run(&arguments, trials.collect());
     tables::print();
     conclusion.exit();
 }
 
-/// A test of libtest-mimic's, which reports a panic as a failure.
+/// A test of libtest-mimic's, which reports a panic as a failure. It waits for its turn.
 fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
-    Trial::test(name, move || {
+    waiting_trial(name, || {
+        let _turn = turns::take();
+        run();
+    })
+}
+
+/// One that mainly waits, and needs no turn.
+fn waiting_trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, || {
         run();
         Ok(())
     })

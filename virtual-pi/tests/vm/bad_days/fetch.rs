@@ -12,8 +12,10 @@ use crate::site::images::{folder, make_os, tiny_root};
 use crate::site::proxy::Proxy;
 use crate::site::{HOST, Images, Server, ssh_ok, wait, wait_console};
 
+pub(crate) const WAITING: &[Row] =
+    &[("one frame of ten is lost", || bad_line(Line { loss_percent: 10, ..GOOD }))];
+
 pub(crate) const ROWS: &[Row] = &[
-    ("one frame of ten is lost", || bad_line(Line { loss_percent: 10, ..GOOD })),
     ("cut at 10 percent", || cut_at(10)),
     ("cut at 50 percent", || cut_at(50)),
     ("cut at 99 percent", || cut_at(99)),

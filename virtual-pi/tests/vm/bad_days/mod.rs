@@ -11,7 +11,7 @@ use libtest_mimic::Trial;
 use virtual_pi::machine::Machine;
 
 use crate::site::LIMIT;
-use crate::{tables, trial};
+use crate::{tables, trial, waiting_trial};
 
 /// A boot, and what is expected of it: it panics when that does not come.
 pub type Row = (&'static str, fn() -> Outcome);
@@ -27,12 +27,19 @@ pub struct Outcome {
 /// SSH greets long before a boot has come to its end.
 const GREETING: Duration = Duration::from_secs(10);
 
-/// The rows as tests.
+/// How many rows mainly wait.
+pub const WAITING: usize = fetch::WAITING.len() + network::WAITING.len();
+
+/// The rows as tests, those first that wait.
 pub fn trials() -> impl Iterator<Item = Trial> {
-    fetch::ROWS
-        .iter()
-        .chain(network::ROWS)
-        .map(|(name, run)| trial(format!("bad_days::{name}"), move || tell(name, &run())))
+    let waiting = fetch::WAITING.iter().chain(network::WAITING);
+    let waiting = waiting.map(|(name, run)| waiting_trial(of(name), || tell(name, &run())));
+    let rows = fetch::ROWS.iter().chain(network::ROWS);
+    waiting.chain(rows.map(|(name, run)| trial(of(name), || tell(name, &run()))))
+}
+
+fn of(name: &str) -> String {
+    format!("bad_days::{name}")
 }
 
 fn tell(name: &str, outcome: &Outcome) {
