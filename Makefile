@@ -12,7 +12,7 @@ demo: ## power on a Pi that is not there and log in to its rescue
 	@.ci/setup demo
 	@virtual-pi/demo.sh $(OS) $(if $(CHECK),--check)
 
-test: ## every test tier that can run here (TIER=vm for one)
+test: ## every test tier that can run here (TIER=vm for one; LONG=1: the longest tests, too)
 	@.ci/test $(TIER)
 
 check: ## format, clippy, licences, shell scripts

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use http_boot::dhcp::flags::Flags as DhcpFlags;
+use http_boot::listen::{ListenAddress, TftpAddress, TlsListenAddress};
 use http_boot::people::command::{TokenCommand, UserCommand, token, user};
-use http_boot::server::{self, ListenAddress, ServeOptions, TftpAddress, TftpOptions, TlsListenAddress};
+use http_boot::server::{self, ServeOptions, TftpOptions};
 use http_boot::store::prune::Policy;
 use http_boot::{authority, fleet, log, tls};
 

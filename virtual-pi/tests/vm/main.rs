@@ -38,7 +38,15 @@ mod verbs;
 mod watchdog;
 mod write;
 
+use std::time::Instant;
+
 use libtest_mimic::{Arguments, Trial};
+
+/// Those that take minutes by themselves: `make test LONG=1` runs them as well.
+const LONG: [&str; 2] = [
+    "disks::damaged_file_systems_are_shown_and_repaired",
+    "unlock::a_debian_on_an_encrypted_disk_boots_by_its_own_kernel",
+];
 
 /// A name, and what runs: it panics when something is not as expected.
 pub type Test = (&'static str, fn());
@@ -78,16 +86,32 @@ fn main() {
 
 /// A test of libtest-mimic's, which reports a panic as a failure. It waits for its turn.
 fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
-    waiting_trial(name, || {
+    let name = name.into();
+    let is_long = LONG.contains(&name.as_str());
+    let timed = named(name.clone(), run);
+    let trial = Trial::test(name, || {
         let _turn = turns::take();
-        run();
-    })
+        timed();
+        Ok(())
+    });
+    trial.with_ignored_flag(is_long)
 }
 
 /// One that mainly waits, and needs no turn.
 fn waiting_trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
+    let name = name.into();
+    let timed = named(name.clone(), run);
     Trial::test(name, || {
-        run();
+        timed();
         Ok(())
     })
+}
+
+/// Notes how long it takes, its turn not counted.
+fn named(name: String, run: impl FnOnce()) -> impl FnOnce() {
+    move || {
+        let began = Instant::now();
+        run();
+        tables::add("seconds  test", format!("{:>7}  {name}", began.elapsed().as_secs()));
+    }
 }
