@@ -23,7 +23,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Serve a folder over HTTP until SIGINT or SIGTERM.
-    Serve(Serve),
+    Serve(Box<Serve>),
     /// Make an authority, and a certificate for this server that a Pi 4's bootloader takes.
     Ca(Ca),
     /// Check a fleet's file, and show what each Pi would do.

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 use crate::boot_tree::BootTree;
 use crate::boot_tree::rendering::{AsTheyAre, Rendering};
@@ -78,16 +80,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let root = Arc::new(Root::open(&options.root)?);
     // Before the first line that says "listening": whoever waits for it may send a signal at once.
     let mut stop = Stop::new()?;
-    let mut listeners = Vec::new();
-    for address in &options.listen {
-        listeners.push((listen(*address).await?, None));
-    }
-    if let Some((addresses, files)) = &options.tls {
-        let acceptor = tls::acceptor(files)?;
-        for address in addresses {
-            listeners.push((listen(*address).await?, Some(acceptor.clone())));
-        }
-    }
+    let listeners = listeners(&options).await?;
     let fleet = options.fleet.as_ref().map(|path| Watched::open(path, root.clone())).transpose();
     let fleet = fleet.context("reading the fleet's file (nothing is served)")?.map(Arc::new);
     let clients = Arc::new(Clients::default());
@@ -116,6 +109,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
 
     let name = tokio::select! {
         name = stop.wait() => name,
+        // Pis that find no server find no files either: whoever started this one shall start it again.
         ended = dhcp_ended(dhcp.as_mut()) => return ended,
     };
     if let Some(dhcp) = dhcp {
@@ -139,6 +133,21 @@ async fn serve(options: ServeOptions) -> Result<()> {
         state.finish();
     }
     Ok(())
+}
+
+/// HTTP's sockets, in the clear and with what TLS needs.
+async fn listeners(options: &ServeOptions) -> Result<Vec<(TcpListener, Option<TlsAcceptor>)>> {
+    let mut listeners = Vec::new();
+    for address in &options.listen {
+        listeners.push((listen(*address).await?, None));
+    }
+    if let Some((addresses, files)) = &options.tls {
+        let acceptor = tls::acceptor(files)?;
+        for address in addresses {
+            listeners.push((listen(*address).await?, Some(acceptor.clone())));
+        }
+    }
+    Ok(listeners)
 }
 
 /// Reads the fleet's file again when it has changed. The task is aborted at the stop.
