@@ -43,7 +43,8 @@ use std::time::Instant;
 use libtest_mimic::{Arguments, Trial};
 
 /// Those that take minutes by themselves: `make test LONG=1` runs them as well.
-const LONG: [&str; 2] = [
+const LONG: [&str; 3] = [
+    "pressure::a_thousand_connects_leave_memory_flat",
     "disks::damaged_file_systems_are_shown_and_repaired",
     "unlock::a_debian_on_an_encrypted_disk_boots_by_its_own_kernel",
 ];

@@ -21,7 +21,7 @@ const PRESSURE: [(&str, &str, &str); 5] = [
     ("/tmp", "dd if=/dev/zero of=/tmp/fill bs=1M", "! pidof dd && test -s /tmp/fill"),
     ("/run", "dd if=/dev/zero of=/run/fill bs=1M", "! pidof dd && test -s /run/fill"),
     ("/", "dd if=/dev/zero of=/fill bs=1M", "! pidof dd && test -s /fill"),
-    ("memory", "tail /dev/zero; touch /tmp/hog-ended", "test -e /tmp/hog-ended"),
+    ("memory", "dd if=/dev/zero of=/dev/null bs=900M; touch /tmp/hog-ended", "test -e /tmp/hog-ended"),
     (
         "processes",
         "bomb() { bomb | bomb & }; bomb; sleep 1000",
