@@ -45,7 +45,7 @@ fn a_pi_is_told_what_the_file_says_now() {
     let url = url.split_whitespace().next().unwrap().to_owned();
     let plan = || curl(&format!("{url}/v1/boot/10000000abcdef01"));
     assert_eq!(plan(), r#"{"format":1,"parameters":"lifeboat.rescue"}"#);
-    assert!(curl(&format!("{url}/v1/boot/10000000abcdef01/minisig")).contains("made by the server"));
+    assert!(curl(&format!("{url}/v1/boot/10000000abcdef01/minisig")).contains("this plan is not signed"));
     // A wrong change is told, and changes nothing; the next one that is right counts.
     std::fs::write(path.join("fleet.toml"), RESCUE.replace("rescue", "nothing")).unwrap();
     lines.find(|line| line.contains("is wrong: what it said before goes on counting")).unwrap();
@@ -59,10 +59,7 @@ fn a_pi_is_told_what_the_file_says_now() {
         std::thread::sleep(Duration::from_millis(100));
     }
     assert_eq!(curl(&format!("{url}/v1/boot/10000000abcdef01/minisig")), "signature");
-    assert_eq!(
-        curl(&format!("{url}/v1/boot/1/minisig")),
-        "this plan is made by the server, and not signed\n"
-    );
+    assert_eq!(curl(&format!("{url}/v1/boot/1/minisig")), "this plan is not signed\n");
     // Its EEPROM's HTTP_PATH is its serial number.
     std::fs::create_dir(path.join("root/pi")).unwrap();
     std::fs::write(path.join("root/pi/boot.sig"), "signature of all").unwrap();

@@ -160,6 +160,9 @@ impl Tree for BootTree {
             _ => Refusal::Denied,
         })?;
         let who = self.clients.identity(client).with(asked.identity);
+        if self.rendering.refuses(who) {
+            return Err(Refusal::NotFound);
+        }
         let (found, path) = if asked.identity == Identity::default() {
             self.find_behind_prefix(who, asked.path)?
         } else {

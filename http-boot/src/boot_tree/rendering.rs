@@ -24,8 +24,11 @@ impl Text {
     }
 }
 
-/// Makes such text.
+/// What is one Pi's own: its text, and whether it gets anything.
 pub trait Rendering: Send + Sync + 'static {
+    /// Whether `who` finds no file here, so that its bootloader goes on in its `BOOT_ORDER`.
+    fn refuses(&self, who: Identity) -> bool;
+
     /// What `who` gets instead of the `shared` bytes of that file; none: the file as it is. A file in a Pi's own folder is
     /// not asked about.
     fn render(&self, who: Identity, text: Text, shared: &[u8]) -> Option<Vec<u8>>;
@@ -36,6 +39,10 @@ pub trait Rendering: Send + Sync + 'static {
 pub struct AsTheyAre;
 
 impl Rendering for AsTheyAre {
+    fn refuses(&self, _who: Identity) -> bool {
+        false
+    }
+
     fn render(&self, _who: Identity, _text: Text, _shared: &[u8]) -> Option<Vec<u8>> {
         None
     }

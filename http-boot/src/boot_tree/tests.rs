@@ -152,6 +152,10 @@ fn nothing_outside_is_served() {
 struct Shout;
 
 impl Rendering for Shout {
+    fn refuses(&self, who: Identity) -> bool {
+        who.serial == Some(PiSerial(0xdead_0001))
+    }
+
     fn render(&self, who: Identity, text: Text, shared: &[u8]) -> Option<Vec<u8>> {
         (text == Text::CommandLine)
             .then(|| format!("{who}: {}", String::from_utf8_lossy(shared)).into_bytes())
@@ -163,6 +167,7 @@ fn shared_text_is_rendered_and_own_text_is_not() {
     let site =
         site_with(&["cmdline.txt", "config.txt", "12345678/cmdline.txt", "sub/cmdline.txt"], Arc::new(Shout));
     assert_eq!(site.gets("9ffefdef/cmdline.txt"), "9ffefdef: cmdline.txt");
+    assert_eq!(site.get("dead0001/cmdline.txt"), Err(Refusal::NotFound), "it is to go on without us");
     assert_eq!(site.gets("9ffefdef/config.txt"), "config.txt");
     assert_eq!(site.gets("12345678/cmdline.txt"), "12345678/cmdline.txt");
     assert_eq!(site.gets("9ffefdef/sub/cmdline.txt"), "sub/cmdline.txt");

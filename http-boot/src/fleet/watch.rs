@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Fleet;
 use super::check::Findings;
+use super::file::Boot;
 use crate::boot_tree::rendering::{Rendering, Text};
 use crate::clients::Identity;
 use crate::http::files::Root;
@@ -93,6 +94,10 @@ fn version(path: &Path) -> Option<Version> {
 }
 
 impl Rendering for Watched {
+    fn refuses(&self, who: Identity) -> bool {
+        self.fleet().assignment(who).boot == Some(Boot::Local)
+    }
+
     fn render(&self, who: Identity, text: Text, shared: &[u8]) -> Option<Vec<u8>> {
         let fleet = self.fleet();
         let assignment = fleet.assignment(who);
