@@ -22,7 +22,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve a folder over HTTP until SIGINT or SIGTERM.
+    /// Serve a folder over HTTP, and over TLS, TFTP and DHCP where asked to, until SIGINT or SIGTERM.
     Serve(Box<Serve>),
     /// Make an authority, and a certificate for this server that a Pi 4's bootloader takes.
     Ca(Ca),

@@ -110,7 +110,10 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let name = tokio::select! {
         name = stop.wait() => name,
         // Pis that find no server find no files either: whoever started this one shall start it again.
-        ended = dhcp_ended(dhcp.as_mut()) => return ended,
+        ended = dhcp_ended(dhcp.as_mut()) => {
+            close_database(&site);
+            return ended;
+        }
     };
     if let Some(dhcp) = dhcp {
         dhcp.stop();
@@ -129,10 +132,15 @@ async fn serve(options: ServeOptions) -> Result<()> {
         () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
         name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
     }
+    close_database(&site);
+    Ok(())
+}
+
+/// Writes down what is still queued, where there is a database.
+fn close_database(site: &http::Site) {
     if let Some(state) = &site.state {
         state.finish();
     }
-    Ok(())
 }
 
 /// HTTP's sockets, in the clear and with what TLS needs.

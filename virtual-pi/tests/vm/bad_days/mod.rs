@@ -1,5 +1,6 @@
 //! Bad days: a table of what goes wrong with network and server, each row a boot. What came of it and how soon SSH answered is
-//! shown at the end. Most rows mainly wait.
+//! shown at the end.
+
 mod fetch;
 mod network;
 
