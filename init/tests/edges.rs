@@ -13,7 +13,7 @@ use std::process::Command;
 const EDGES: [(&str, &[&str]); 5] = [
     ("boot-files", &["init"]),
     ("http-boot", &["init"]),
-    ("virtual-pi", &["init"]),
+    ("virtual-pi", &["boot-files", "init"]),
     ("init", &[]),
     ("rescue-tools", &["init"]),
 ];

@@ -16,7 +16,7 @@ const YEAR: u64 = 365 * 24 * 3600;
 #[command(
     version,
     about,
-    after_help = "Exit status: 0 the guest ended by itself; 1 virtual-pi failed; 2 wrong usage; 10 no boot files (404); 11 download failed; 12 signature; 13 file system or firmware; 14 kernel, device tree or initramfs; 20 time limit; 21 QEMU ended by itself; 22 watchdog; 130 a signal. See docs/virtual-pi.md."
+    after_help = "Exit status: 0 the guest ended by itself; 1 virtual-pi failed; 2 wrong usage; 10 no boot files (404); 11 download failed; 15 no address by DHCP; 12 signature; 13 file system or firmware; 14 kernel, device tree or initramfs; 20 time limit; 21 QEMU ended by itself; 22 watchdog; 130 a signal. See docs/virtual-pi.md."
 )]
 pub struct Arguments {
     /// What to do.
@@ -27,7 +27,7 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Boot over HTTP and run the result.
+    /// Boot over the network, as its EEPROM says, and run the result.
     Run(Run),
     /// Check boot files without running them: what would the real Pi refuse?
     Check(Check),
@@ -89,18 +89,28 @@ pub struct Surroundings {
 /// `virtual-pi run`
 #[derive(Debug, Args)]
 pub struct Run {
-    /// The EEPROM's HTTP_HOST.
-    #[arg(long, value_name = "HOST")]
-    pub http_host: String,
+    /// The EEPROM: an image (pieeprom.bin, as `boot-files eeprom edit` makes it) or the text of a bootconf.txt.
+    #[arg(long, value_name = "FILE", required_unless_present = "http_host")]
+    pub eeprom: Option<PathBuf>,
+    /// The EEPROM's cacert.der, where --eeprom is no image.
+    #[arg(long, value_name = "FILE", requires = "eeprom")]
+    pub cacert: Option<PathBuf>,
+    /// Without --eeprom: boot over HTTP alone, from this HTTP_HOST.
+    #[arg(long, value_name = "HOST", conflicts_with = "eeprom")]
+    pub http_host: Option<String>,
     /// The EEPROM's HTTP_PORT.
-    #[arg(long, value_name = "PORT", default_value_t = 80)]
+    #[arg(long, value_name = "PORT", default_value_t = 80, conflicts_with = "eeprom")]
     pub http_port: u16,
     /// The EEPROM's HTTP_PATH.
-    #[arg(long, value_name = "PATH", default_value = "")]
+    #[arg(long, value_name = "PATH", default_value = "", conflicts_with = "eeprom")]
     pub http_path: String,
-    /// The EEPROM's public key, PEM.
-    #[arg(long, value_name = "FILE")]
-    pub public_key: PathBuf,
+    /// The EEPROM's public key, PEM; of an image of --eeprom its own, where none is given.
+    #[arg(long, value_name = "FILE", required_unless_present = "eeprom")]
+    pub public_key: Option<PathBuf>,
+    /// Plug the Pi's cable into this bridge, for DHCP, TFTP and HTTP as a real one (needs root). Without it, HTTP goes over this
+    /// machine's network, and the guest has QEMU's own.
+    #[arg(long, value_name = "BRIDGE", conflicts_with_all = ["ssh_port", "forward"])]
+    pub bridge: Option<String>,
     /// Which Pi.
     #[command(flatten)]
     pub identity: Identity,

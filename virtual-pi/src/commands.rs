@@ -4,20 +4,26 @@ use std::fs::{self, File};
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
+use boot_files::eeprom::boot_order::BootOrder;
+use boot_files::eeprom::image;
 use serde_json::json;
 
+use crate::board::Pi;
+use crate::bootloader::eeprom::Eeprom;
 use crate::bootloader::firmware::Boot;
 use crate::bootloader::http::Source;
 use crate::bootloader::log::Log;
+use crate::bootloader::modes::{self, Cable};
 use crate::bootloader::refusal::{Kind, Refusal};
 use crate::bootloader::signature::PublicKey;
 use crate::bootloader::{self, IMAGE_LIMIT, SIG_LIMIT};
 use crate::cli::{Check, Command, Raspi4b, Run, Surroundings};
 use crate::interrupt::Interrupt;
 use crate::machine::{End, Forward, Machine, Model, Options, Sinks};
+use crate::wire::{Stack, Tap};
 
 /// Runs a command and gives its exit code.
 ///
@@ -25,32 +31,69 @@ use crate::machine::{End, Forward, Machine, Model, Options, Sinks};
 /// When virtual-pi itself fails. What the Pi would refuse is no error: it has been logged, and has its exit code.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
-        Command::Run(command) => run_over_http(command),
+        Command::Run(command) => run_by_eeprom(command),
         Command::Check(command) => check(command),
         Command::Raspi4b(command) => raspi4b(command),
     }
 }
 
-fn run_over_http(command: &Run) -> Result<ExitCode> {
-    let source =
-        Source::new(&command.http_host, command.http_port, &command.http_path).map_err(|why| anyhow!(why))?;
-    let key = read_key(&command.public_key)?;
+fn run_by_eeprom(command: &Run) -> Result<ExitCode> {
+    let pi = command.identity.pi(command.memory);
+    let eeprom = eeprom(command, &pi)?;
     let interrupt = Interrupt::new()?;
     let sinks = Sinks {
         console: Some(console(&command.surroundings.console)?),
         reports: command.report.as_deref().map(create).transpose()?,
     };
-    let pi = command.identity.pi(command.memory);
-    let mut log = Log::to_stderr();
-    let boot = match bootloader::http_boot(&pi, &source, &key, &mut log) {
-        Ok(boot) => boot,
-        Err(refusal) => return Ok(refused(&refusal)),
+    let tap = command.bridge.as_deref().map(Tap::plug_into).transpose()?;
+    let mut cable = match &tap {
+        None => Cable::Host,
+        Some(tap) => {
+            let stack = Stack::open(tap, pi.mac).context("opening the Pi's end of its cable")?;
+            Cable::Own(Box::new(stack))
+        }
     };
-    let mut options = Options::new(pi, boot);
+    let mut log = Log::to_stderr();
+    let end = Instant::now() + Duration::from_secs(command.surroundings.time_limit);
+    let booted = match modes::boot(&pi, &eeprom, &mut cable, end, &mut log) {
+        Ok(booted) => booted,
+        Err(refusal) => {
+            log.note(format_args!("no boot mode is left: {refusal}"));
+            return Ok(refused(&refusal));
+        }
+    };
+    // From here on the cable is QEMU's.
+    drop(cable);
+    let mut options = Options::new(pi, booted.boot);
+    options.boot_mode = booted.mode;
+    options.tap = tap.as_ref().map(|tap| tap.name().to_owned());
     options.cpus = command.cpus;
     options.watchdog = command.watchdog;
     log.note("the kernel gets the virt machine's own device tree with the Pi's model, serial number and bootloader facts");
     start(options, &command.surroundings, sinks, &interrupt, log)
+}
+
+/// The settings of `--eeprom`, or of the flags that stand for it.
+fn eeprom(command: &Run, pi: &Pi) -> Result<Eeprom> {
+    let mut eeprom = match (&command.eeprom, &command.http_host) {
+        (Some(path), _) => {
+            let bytes = read_limited(path, image::LARGEST as u64)?;
+            let authority =
+                command.cacert.as_deref().map(|path| read_limited(path, SIG_LIMIT)).transpose()?;
+            Eeprom::read(&bytes, pi, authority.as_deref())
+                .map_err(|why| anyhow!("{}: {why}", path.display()))?
+        }
+        (None, host) => {
+            let host = host.as_deref().unwrap_or_default();
+            let source =
+                Source::new(host, command.http_port, &command.http_path).map_err(|why| anyhow!(why))?;
+            Eeprom { http: Some(source), boot_order: BootOrder::HTTP, ..Eeprom::default() }
+        }
+    };
+    if let Some(path) = &command.public_key {
+        eeprom.public_key = Some(read_key(path)?);
+    }
+    Ok(eeprom)
 }
 
 fn raspi4b(command: &Raspi4b) -> Result<ExitCode> {

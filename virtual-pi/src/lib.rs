@@ -29,3 +29,4 @@ pub mod cli;
 pub mod commands;
 pub mod interrupt;
 pub mod machine;
+pub mod wire;

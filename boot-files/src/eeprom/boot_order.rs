@@ -84,6 +84,9 @@ impl fmt::Display for Mode {
 pub struct BootOrder(u32);
 
 impl BootOrder {
+    /// HTTP and nothing else.
+    pub const HTTP: BootOrder = BootOrder(0x7);
+
     /// Reads `0xf71`, or the same in decimal as config.txt's numbers may be. Nothing is the default.
     pub fn parse(text: &str) -> Option<Self> {
         if text.is_empty() {

@@ -19,7 +19,6 @@ const WITHOUT_EFFECT: &[&str] = &[
     "audio_pwm_mode",
     "avoid_warnings",
     "boot_delay",
-    "boot_ramdisk",
     "bootloader_update",
     "camera_auto_detect",
     "device_tree_address",
@@ -57,10 +56,11 @@ const WITHOUT_EFFECT: &[&str] = &[
     "usb_max_current_enable",
     "watchdog_timeout",
 ];
-/// Keys that [`super::firmware`] reads.
+/// Keys that [`super::firmware`] or [`super::network`] reads.
 const WITH_EFFECT: &[&str] = &[
     "arm_64bit",
     "auto_initramfs",
+    "boot_ramdisk",
     "cmdline",
     "device_tree",
     "fixup_file",
@@ -72,6 +72,9 @@ const WITH_EFFECT: &[&str] = &[
     "start_debug",
     "start_x",
 ];
+
+/// Gives the file that `include` names, if there is one.
+type Open<'a> = dyn FnMut(&str, &mut Log) -> Option<Vec<u8>> + 'a;
 
 /// The settings of one Pi.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -85,7 +88,7 @@ pub struct Config {
 
 impl Config {
     /// Parses a file for `pi`. `open` gives the files that `include` names.
-    pub fn parse(text: &[u8], pi: &Pi, open: &mut dyn FnMut(&str) -> Option<Vec<u8>>, log: &mut Log) -> Self {
+    pub fn parse(text: &[u8], pi: &Pi, open: &mut Open<'_>, log: &mut Log) -> Self {
         let mut parser =
             Parser { pi, open, log, config: Self::default(), filters: Filters::default(), includes: 0 };
         parser.file(text, 0);
@@ -162,7 +165,7 @@ fn hex(text: &str) -> Option<u64> {
 
 struct Parser<'a> {
     pi: &'a Pi,
-    open: &'a mut dyn FnMut(&str) -> Option<Vec<u8>>,
+    open: &'a mut Open<'a>,
     log: &'a mut Log,
     config: Config,
     filters: Filters,
@@ -238,7 +241,7 @@ impl Parser<'_> {
                 .log
                 .note(format_args!("config.txt: include {file}: too many or too deep; it is ignored"));
         }
-        match (self.open)(file) {
+        match (self.open)(file, self.log) {
             Some(text) => self.file(&text, depth + 1),
             None => self.log.note(format_args!("config.txt: include {file}: there is no such file")),
         }
@@ -254,8 +257,9 @@ mod tests {
 
     fn parse(board: Board, text: &str) -> Config {
         let pi = Pi::new(board, Serial(0x1000_0000_dead_beef), 1024);
-        let mut open =
-            |name: &str| (name == "more.txt").then(|| b"kernel=more.img\ninclude more.txt".to_vec());
+        let mut open = |name: &str, _: &mut Log| {
+            (name == "more.txt").then(|| b"kernel=more.img\ninclude more.txt".to_vec())
+        };
         Config::parse(text.as_bytes(), &pi, &mut open, &mut Log::new(std::io::sink()))
     }
 

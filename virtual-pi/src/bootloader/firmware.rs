@@ -1,9 +1,9 @@
 //! What `start4.elf` does: reads config.txt, and loads what it names.
 
+use super::boot_files::BootFiles;
 use super::config::Config;
 use super::kernel;
 use super::log::Log;
-use super::ramdisk::Ramdisk;
 use super::refusal::{Kind, Refusal};
 use crate::board::Pi;
 
@@ -34,13 +34,21 @@ impl std::fmt::Debug for Boot {
     }
 }
 
-/// Loads everything from a (verified) boot.img.
+/// What `start4.elf` looks for before it reads kernel and initramfs, in this order, and can do without.
+const LOOKED_FOR: [&str; 4] = ["recovery.elf", "dt-blob.bin", "recovery.elf", "bootcfg.txt"];
+/// The same, right before the kernel.
+const LOOKED_FOR_LATE: [&str; 2] = ["recovery8.img", "armstub8-gic.bin"];
+
+/// Loads everything from a (verified) boot.img or from where it lies.
 ///
 /// # Errors
 /// When the Pi would not start its kernel.
-pub fn load(pi: &Pi, disk: &Ramdisk<'_>, log: &mut Log) -> Result<Boot, Refusal> {
+pub fn load(pi: &Pi, disk: &mut dyn BootFiles, log: &mut Log) -> Result<Boot, Refusal> {
     let config = read_config(pi, disk, log)?;
     check_firmware(&config, disk, log)?;
+    for name in LOOKED_FOR {
+        disk.has(name, log)?;
+    }
     if config.get("arm_64bit") == Some("0") {
         return Err(Refusal::new(
             Kind::BadKernel,
@@ -56,23 +64,26 @@ pub fn load(pi: &Pi, disk: &Ramdisk<'_>, log: &mut Log) -> Result<Boot, Refusal>
     let device_tree = files.device_tree(device_tree)?;
     files.note_overlays(&config)?;
     let command_line = files.command_line(pi, &config)?;
+    for name in LOOKED_FOR_LATE {
+        files.disk.has(name, files.log)?;
+    }
     let kernel = files.kernel(kernel)?;
     Ok(Boot { kernel, initramfs, command_line, device_tree })
 }
 
-fn read_config(pi: &Pi, disk: &Ramdisk<'_>, log: &mut Log) -> Result<Config, Refusal> {
-    let Some(text) = disk.read("config.txt")? else {
+fn read_config(pi: &Pi, disk: &mut dyn BootFiles, log: &mut Log) -> Result<Config, Refusal> {
+    let Some(text) = disk.read("config.txt", log)? else {
         log.note("config.txt is not there; all settings are the defaults");
         return Ok(Config::default());
     };
     log.read("config.txt", text.len());
     // A damaged included file counts as missing; the first file of the image that is needed says what is wrong.
-    let mut open = |name: &str| disk.read(name).ok().flatten();
+    let mut open = |name: &str, log: &mut Log| disk.read(name, log).ok().flatten();
     Ok(Config::parse(&text, pi, &mut open, log))
 }
 
 /// start4.elf and its fixup, which must be a pair. `gpu_mem=16` means the cut-down pair.
-fn check_firmware(config: &Config, disk: &Ramdisk<'_>, log: &mut Log) -> Result<(), Refusal> {
+fn check_firmware(config: &Config, disk: &mut dyn BootFiles, log: &mut Log) -> Result<(), Refusal> {
     let on = |key| config.number(key) == Some(1);
     let suffix = match () {
         () if on("start_debug") => "db",
@@ -83,10 +94,11 @@ fn check_firmware(config: &Config, disk: &Ramdisk<'_>, log: &mut Log) -> Result<
     let start = config.get("start_file").map_or_else(|| format!("start4{suffix}.elf"), str::to_owned);
     let fixup = config.get("fixup_file").map_or_else(|| format!("fixup4{suffix}.dat"), str::to_owned);
     for name in [&start, &fixup] {
-        let Some(content) = disk.read(name)? else {
+        let Some(content) = disk.read(name, log)? else {
+            let place = disk.place();
             return Err(Refusal::new(
                 Kind::Firmware,
-                format!("{name} is not in boot.img (Debian: raspi-firmware)"),
+                format!("{name} is not {place} (Debian: raspi-firmware)"),
             ));
         };
         log.read(name, content.len());
@@ -97,13 +109,13 @@ fn check_firmware(config: &Config, disk: &Ramdisk<'_>, log: &mut Log) -> Result<
     Ok(())
 }
 
-struct Files<'a, 'b> {
-    disk: &'a Ramdisk<'b>,
+struct Files<'a> {
+    disk: &'a mut dyn BootFiles,
     prefix: String,
     log: &'a mut Log,
 }
 
-impl Files<'_, '_> {
+impl Files<'_> {
     /// The name with `os_prefix` before it, which a leading slash avoids.
     fn name(&self, name: &str) -> String {
         name.strip_prefix('/').map_or_else(|| format!("{}{name}", self.prefix), str::to_owned)
@@ -111,18 +123,23 @@ impl Files<'_, '_> {
 
     fn read(&mut self, name: &str) -> Result<Option<Vec<u8>>, Refusal> {
         let name = self.name(name);
-        let content = self.disk.read(&name)?;
+        let content = self.disk.read(&name, self.log)?;
         if let Some(content) = &content {
             self.log.read(&name, content.len());
         }
         Ok(content)
     }
 
+    fn has(&mut self, name: &str) -> Result<bool, Refusal> {
+        let name = self.name(name);
+        self.disk.has(&name, self.log)
+    }
+
     /// `os_prefix` counts only where kernel and device tree are there under it.
     fn choose_prefix(&mut self, config: &Config, kernel: &str, device_tree: &str) -> Result<(), Refusal> {
         let Some(prefix) = config.get("os_prefix").filter(|p| !p.is_empty()) else { return Ok(()) };
         prefix.clone_into(&mut self.prefix);
-        if !(self.disk.has(&self.name(kernel))? && self.disk.has(&self.name(device_tree))?) {
+        if !(self.has(kernel)? && self.has(device_tree)?) {
             self.log.note(format_args!(
                 "os_prefix={prefix} is dropped: {kernel} or {device_tree} is not there under it"
             ));
@@ -150,11 +167,14 @@ impl Files<'_, '_> {
                     return Err(Refusal::new(
                         Kind::Initramfs,
                         format!(
-                            "the initramfs {name} of config.txt is not in boot.img; the kernel would start without it and panic"
+                            "the initramfs {name} of config.txt is not {}; the kernel would start without it and panic",
+                            self.disk.place()
                         ),
                     ));
                 }
-                None => self.log.note(format_args!("auto_initramfs=1, but {name} is not in boot.img")),
+                None => {
+                    self.log.note(format_args!("auto_initramfs=1, but {name} is not {}", self.disk.place()))
+                }
             }
         }
         Ok(all)
@@ -162,7 +182,8 @@ impl Files<'_, '_> {
 
     fn device_tree(&mut self, name: &str) -> Result<Vec<u8>, Refusal> {
         let bad = |why: &str| Refusal::new(Kind::DeviceTree, format!("the device tree {name} {why}"));
-        let tree = self.read(name)?.ok_or_else(|| bad("is not in boot.img"))?;
+        let tree = self.read(name)?;
+        let tree = tree.ok_or_else(|| bad(&format!("is not {}", self.disk.place())))?;
         let field = |at: usize| tree.get(at..)?.first_chunk().map(|b| u32::from_be_bytes(*b));
         if field(0) != Some(0xd00d_feed) {
             return Err(bad("is no flattened device tree (its magic is not d00dfeed)"));
@@ -174,16 +195,20 @@ impl Files<'_, '_> {
     }
 
     fn note_overlays(&mut self, config: &Config) -> Result<(), Refusal> {
-        let prefix =
-            if self.disk.has(&self.name("overlays/README"))? { self.prefix.clone() } else { String::new() };
+        self.has("overlays/overlay_map.dtb")?;
+        let prefix = if config.overlays.is_empty() || !self.has("overlays/README")? {
+            String::new()
+        } else {
+            self.prefix.clone()
+        };
         for name in &config.overlays {
-            let there = self.disk.has(&format!("{prefix}overlays/{name}.dtbo"))?;
-            let what = if there {
-                "is not applied: the virt machine has none of that hardware"
+            if self.disk.has(&format!("{prefix}overlays/{name}.dtbo"), self.log)? {
+                self.log.note(format_args!(
+                    "dtoverlay={name} is not applied: the virt machine has none of that hardware"
+                ));
             } else {
-                "is not in boot.img"
-            };
-            self.log.note(format_args!("dtoverlay={name} {what}"));
+                self.log.note(format_args!("dtoverlay={name} is not {}", self.disk.place()));
+            }
         }
         Ok(())
     }
@@ -225,7 +250,7 @@ impl Files<'_, '_> {
             Some(file) => kernel::unpack(name, file),
             None => Err(Refusal::new(
                 Kind::NoKernel,
-                format!("the kernel {} is not in boot.img", self.name(name)),
+                format!("the kernel {} is not {}", self.name(name), self.disk.place()),
             )),
         }
     }

@@ -1,28 +1,28 @@
 //! The bootloader's HTTP client: HTTP/1.1 with one request per connection, and neither redirects nor encodings.
 
 use std::fmt;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
-use std::time::{Duration, Instant};
+use std::io::{self, ErrorKind, Read};
+use std::net::SocketAddrV4;
+use std::time::Instant;
 
 use super::log::Log;
 use super::refusal::{Kind, Refusal};
+use super::tls::Authority;
+use super::transport::{Stream, Transport};
 use super::version;
 use crate::board::Pi;
 
-/// How long to wait for a connection.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long to wait for the next bytes.
-const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest head of an answer.
 const HEAD_LIMIT: usize = 16 * 1024;
 
 /// The EEPROM's `HTTP_HOST`, `HTTP_PORT` and `HTTP_PATH`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Source {
     host: String,
     port: u16,
     path: String,
+    /// `cacert.der`, with which the server is asked over HTTPS.
+    authority: Option<Authority>,
     /// How often each file is tried. The real number is not documented.
     pub tries: u32,
 }
@@ -42,7 +42,12 @@ impl Source {
         if !path.bytes().all(|b| b.is_ascii_graphic() && b != b'#' && b != b'?') {
             return Err(format!("HTTP_PATH {path:?}: visible ASCII characters other than # and ? only"));
         }
-        Ok(Self { host: host.into(), port, path: path.into(), tries: 3 })
+        Ok(Self { host: host.into(), port, path: path.into(), authority: None, tries: 3 })
+    }
+
+    /// The same over HTTPS, as `HTTP_CACERT_HASH` makes it.
+    pub fn over_tls(self, authority: Authority) -> Self {
+        Self { authority: Some(authority), ..self }
     }
 
     /// The path of a file in a request. Slashes at `HTTP_PATH`'s ends are doubled, for all that is known.
@@ -52,13 +57,13 @@ impl Source {
 
     /// A file's URL.
     pub fn url(&self, file: &str) -> String {
-        format!("http://{}:{}{}", self.host, self.port, self.path_of(file))
+        let scheme = if self.authority.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}:{}{}", self.host, self.port, self.path_of(file))
     }
 
-    fn resolve(&self) -> io::Result<SocketAddr> {
-        // The boot modes speak IPv4 unless USE_IPV6 is set, which is not imitated.
-        let mut addresses = (self.host.as_str(), self.port).to_socket_addrs()?;
-        addresses.find(SocketAddr::is_ipv4).ok_or_else(|| io::Error::other("it has no IPv4 address"))
+    /// The port that a URL of this kind need not name.
+    fn default_port(&self) -> u16 {
+        if self.authority.is_some() { 443 } else { 80 }
     }
 }
 
@@ -83,11 +88,17 @@ impl From<io::Error> for Failure {
 ///
 /// # Errors
 /// With [`Kind::NotFound`] on a 404, [`Kind::TooLarge`], or else [`Kind::Download`].
-pub fn fetch(pi: &Pi, source: &Source, file: &str, limit: u64, log: &mut Log) -> Result<Vec<u8>, Refusal> {
+pub fn fetch(
+    pi: &Pi,
+    source: &Source,
+    network: &mut dyn Transport,
+    (file, limit): (&str, u64),
+    log: &mut Log,
+) -> Result<Vec<u8>, Refusal> {
     let mut transfer = Transfer { pi, source, file, limit, have: Vec::new(), shown: 0 };
     let mut reason = String::new();
     for _ in 0..source.tries.max(1) {
-        match transfer.attempt(log) {
+        match transfer.attempt(network, log) {
             Ok(()) => {
                 log.read(file, transfer.have.len());
                 return Ok(transfer.have);
@@ -116,17 +127,27 @@ struct Transfer<'a> {
 }
 
 impl Transfer<'_> {
-    fn attempt(&mut self, log: &mut Log) -> Result<(), Failure> {
-        log.line(format_args!("HTTP: GET request for {}", self.source.url(self.file)));
-        let address = self.source.resolve().map_err(|error| {
+    fn attempt(&mut self, network: &mut dyn Transport, log: &mut Log) -> Result<(), Failure> {
+        let source = self.source;
+        log.line(format_args!("HTTP: GET request for {}", source.url(self.file)));
+        let address = network.resolve(&source.host).map_err(|error| {
             log.line("HTTP: dns failed");
-            Failure::Try(format!("Host '{}' not found. ({error})", self.source.host))
+            Failure::Try(format!("Host '{}' not found. ({error})", source.host))
         })?;
         let started = Instant::now();
-        let mut stream = TcpStream::connect_timeout(&address, CONNECT_TIMEOUT)?;
-        stream.set_read_timeout(Some(READ_TIMEOUT))?;
-        stream.set_write_timeout(Some(READ_TIMEOUT))?;
+        let stream = network.connect(SocketAddrV4::new(address, source.port))?;
+        match &source.authority {
+            None => self.ask(stream, started, log),
+            Some(authority) => {
+                let stream = authority.wrap(&source.host, stream).map_err(Failure::Try)?;
+                self.ask(stream, started, log)
+            }
+        }
+    }
+
+    fn ask(&mut self, mut stream: impl Stream, started: Instant, log: &mut Log) -> Result<(), Failure> {
         stream.write_all(self.request().as_bytes())?;
+        stream.flush()?;
         let (head, rest) = read_head(&mut stream)?;
         let total = self.accept(&head)?;
         let mut body = io::Cursor::new(rest).chain(stream);
@@ -152,8 +173,11 @@ impl Transfer<'_> {
 
     fn request(&self) -> String {
         let Self { source, pi, .. } = self;
-        let host =
-            if source.port == 80 { source.host.clone() } else { format!("{}:{}", source.host, source.port) };
+        let host = if source.port == source.default_port() {
+            source.host.clone()
+        } else {
+            format!("{}:{}", source.host, source.port)
+        };
         let agent = format!(
             "rpiboot/1.0 ({:x}; version:{:.8} timestamp:{})",
             pi.revision(),

@@ -1,15 +1,23 @@
-//! The boot up to the first instruction of the kernel: boot mode HTTP of a Pi 4's bootloader, then its firmware.
+//! The boot up to the first instruction of the kernel: boot modes HTTP and NETWORK of a Pi 4's bootloader, then its firmware.
 //!
 //! Words in the log that are not after `virtual-pi:` are the real bootloader's.
 
+pub mod boot_files;
 pub mod config;
+pub mod dhcp;
+pub mod eeprom;
 pub mod firmware;
 pub mod http;
 pub mod kernel;
 pub mod log;
+pub mod modes;
+pub mod network;
 pub mod ramdisk;
 pub mod refusal;
 pub mod signature;
+pub mod tftp;
+pub mod tls;
+pub mod transport;
 pub mod version;
 
 use crate::board::Pi;
@@ -19,18 +27,31 @@ use log::Log;
 use ramdisk::Ramdisk;
 use refusal::{Kind, Refusal};
 use signature::PublicKey;
+use transport::{HostNetwork, Transport};
 
 /// The largest boot.img, in bytes.
 pub const IMAGE_LIMIT: u64 = 128 << 20;
 /// The largest boot.sig, in bytes.
 pub const SIG_LIMIT: u64 = 64 << 10;
 
-/// Boot mode HTTP (07): fetches boot.sig and boot.img, checks them, and loads what is in them.
+/// Boot mode HTTP (07), and no other, over this machine's network: fetches boot.sig and boot.img, checks them, and loads what is in
+/// them.
 ///
 /// # Errors
 /// What the real Pi would not boot, in its words where they are known.
 pub fn http_boot(pi: &Pi, source: &Source, key: &PublicKey, log: &mut Log) -> Result<Boot, Refusal> {
     log.line("Boot mode: HTTP (07) order 0");
+    http_boot_over(&mut HostNetwork, pi, source, key, log)
+}
+
+/// The same over any network.
+fn http_boot_over(
+    network: &mut dyn Transport,
+    pi: &Pi,
+    source: &Source,
+    key: &PublicKey,
+    log: &mut Log,
+) -> Result<Boot, Refusal> {
     log.note(format_args!(
         "{} (revision {:x}), serial {}, {}",
         pi.board.model(),
@@ -38,8 +59,8 @@ pub fn http_boot(pi: &Pi, source: &Source, key: &PublicKey, log: &mut Log) -> Re
         pi.serial,
         pi.mac
     ));
-    let fetch = |file: &str, limit, log: &mut Log| {
-        http::fetch(pi, source, file, limit, log).inspect_err(|refusal| {
+    let mut fetch = |file: &str, limit, log: &mut Log| {
+        http::fetch(pi, source, network, (file, limit), log).inspect_err(|refusal| {
             if refusal.kind == Kind::TooLarge {
                 log.line(format_args!("File is too large. Max size {limit}"));
             }
@@ -83,7 +104,7 @@ pub fn check_files(
 
 fn boot_files(pi: &Pi, image: &[u8], sig: &[u8], key: &PublicKey, log: &mut Log) -> Result<Boot, Refusal> {
     signature::verify(image, sig, key, log)?;
-    firmware::load(pi, &Ramdisk::open(image)?, log)
+    firmware::load(pi, &mut Ramdisk::open(image)?, log)
 }
 
 /// Loads from a boot.img whose signature nobody asks for.
@@ -92,7 +113,7 @@ fn boot_files(pi: &Pi, image: &[u8], sig: &[u8], key: &PublicKey, log: &mut Log)
 /// What the real Pi would not boot.
 pub fn load_unsigned(pi: &Pi, image: &[u8], log: &mut Log) -> Result<Boot, Refusal> {
     Ramdisk::open(image)
-        .and_then(|disk| firmware::load(pi, &disk, log))
+        .and_then(|mut disk| firmware::load(pi, &mut disk, log))
         .inspect_err(|refusal| say(refusal, log))
 }
 
@@ -103,6 +124,6 @@ fn say(refusal: &Refusal, log: &mut Log) {
         log.note(format_args!("the LED shows {led}"));
     }
     if matches!(refusal.kind, Kind::NotFound | Kind::Download | Kind::TooLarge | Kind::Signature) {
-        log.note("the bootloader would advance to the next boot mode of BOOT_ORDER; virtual-pi has no other and ends");
+        log.note("the bootloader advances to the next boot mode of BOOT_ORDER, if there is one");
     }
 }

@@ -5,6 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use fatfs::{FileSystem, FsOptions};
 
+use super::boot_files::BootFiles;
+use super::log::Log;
 use super::refusal::{Kind, Refusal};
 
 /// An opened `boot.img`. Names are compared without regard to case, as FAT does.
@@ -62,13 +64,19 @@ impl<'a> Ramdisk<'a> {
             Ok(Some(content))
         }
     }
+}
 
-    /// Whether a file of this name is there.
-    ///
-    /// # Errors
-    /// As [`Ramdisk::read`].
-    pub fn has(&self, name: &str) -> Result<bool, Refusal> {
-        Ok(self.read(name)?.is_some())
+impl BootFiles for Ramdisk<'_> {
+    fn read(&mut self, name: &str, _: &mut Log) -> Result<Option<Vec<u8>>, Refusal> {
+        Ramdisk::read(self, name)
+    }
+
+    fn has(&mut self, name: &str, _: &mut Log) -> Result<bool, Refusal> {
+        Ok(Ramdisk::read(self, name)?.is_some())
+    }
+
+    fn place(&self) -> &'static str {
+        "in boot.img"
     }
 }
 
@@ -184,7 +192,7 @@ mod tests {
         disk[446 + 12..446 + 16].copy_from_slice(&u32::try_from(fat.len() / 512).unwrap().to_le_bytes());
         disk[510..512].copy_from_slice(&[0x55, 0xaa]);
         disk.extend_from_slice(&fat);
-        assert!(Ramdisk::open(&disk).unwrap().has("config.txt").unwrap());
+        assert!(Ramdisk::open(&disk).unwrap().read("config.txt").unwrap().is_some());
         disk.truncate(disk.len() - 1);
         assert_eq!(Ramdisk::open(&disk).unwrap_err().kind, Kind::NotFat);
     }

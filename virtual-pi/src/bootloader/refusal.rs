@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Kind {
     /// The server has no such file (404): the bootloader advances to its next boot mode.
     NotFound,
+    /// No DHCP server gave what is needed.
+    NoAddress,
     /// A file could not be fetched, or the server answered in a way that the bootloader does not take.
     Download,
     /// A file is larger than the bootloader takes.
@@ -50,6 +52,7 @@ impl Kind {
         match self {
             Self::NotFound => 10,
             Self::Download | Self::TooLarge => 11,
+            Self::NoAddress => 15,
             Self::Signature => 12,
             Self::NotFat | Self::Unreadable | Self::Firmware => 13,
             Self::NoKernel | Self::BadKernel | Self::DeviceTree | Self::Initramfs => 14,

@@ -1,5 +1,6 @@
 //! `boot.sig`: the hash and signature of `boot.img`, and the public key that they are checked with.
 
+use boot_files::eeprom::public_key;
 use rsa::RsaPublicKey;
 use rsa::pkcs1::DecodeRsaPublicKey;
 use rsa::pkcs1v15::{Signature, VerifyingKey};
@@ -34,6 +35,15 @@ impl PublicKey {
             2048 => Ok(Self(key)),
             bits => Err(format!("an RSA key of {bits} bits; the bootloader takes 2048 only")),
         }
+    }
+
+    /// Reads an EEPROM's `pubkey.bin`: the modulus in 256 bytes and the exponent in 8, the lowest byte first.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn from_pubkey_bin(bytes: &[u8]) -> Result<Self, String> {
+        let key = public_key::decode(bytes).map_err(|error| format!("pubkey.bin: {error:#}"))?;
+        Ok(Self(key))
     }
 }
 

@@ -11,12 +11,8 @@ use super::tool;
 use crate::board::Pi;
 use crate::bootloader::version;
 
-/// `BOOT_ORDER`'s number for HTTP.
-const BOOT_MODE_HTTP: u32 = 7;
-
 /// The properties of `/chosen/bootloader` that are numbers.
-const BOOTLOADER_NUMBERS: [(&str, u32); 8] = [
-    ("boot-mode", BOOT_MODE_HTTP),
+const BOOTLOADER_NUMBERS: [(&str, u32); 7] = [
     ("partition", 0),
     ("pm_rsts", 0x1000),
     ("tryboot", 0),
@@ -26,11 +22,12 @@ const BOOTLOADER_NUMBERS: [(&str, u32); 8] = [
     ("build_timestamp", version::TIMESTAMP),
 ];
 
-/// Writes to `tree` what a Pi's firmware adds: model, serial number, revision, the bootloader's facts, a random seed.
+/// Writes to `tree` what a Pi's firmware adds: model, serial number, revision, the bootloader's facts (`boot_mode` is the number in
+/// `BOOT_ORDER`), a random seed.
 ///
 /// # Errors
 /// When `fdtput` is missing or refuses.
-pub(super) fn add_firmware_facts(tree: &Path, pi: &Pi) -> Result<()> {
+pub(super) fn add_firmware_facts(tree: &Path, pi: &Pi, boot_mode: u32) -> Result<()> {
     let serial = pi.serial.to_string();
     let (high, low) = (pi.serial.0 >> 32, pi.serial.0 & 0xffff_ffff);
     put(tree, "s", "/", "model", &[pi.board.model()])?;
@@ -38,7 +35,7 @@ pub(super) fn add_firmware_facts(tree: &Path, pi: &Pi) -> Result<()> {
     fdtput(tree, &["-cp"], &["/system", "/chosen/bootloader"])?;
     put(tree, "x", "/system", "linux,serial", &[&format!("{high:x}"), &format!("{low:x}")])?;
     put(tree, "x", "/system", "linux,revision", &[&format!("{:x}", pi.revision())])?;
-    for (name, number) in BOOTLOADER_NUMBERS {
+    for (name, number) in BOOTLOADER_NUMBERS.into_iter().chain([("boot-mode", boot_mode)]) {
         put(tree, "x", "/chosen/bootloader", name, &[&format!("{number:x}")])?;
     }
     // Both spellings are in use.

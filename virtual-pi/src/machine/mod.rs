@@ -7,7 +7,7 @@ mod process;
 mod qmp;
 mod ssh;
 mod state;
-mod tool;
+pub(crate) mod tool;
 mod usage;
 
 use std::fs;
@@ -421,7 +421,7 @@ fn write_files(options: &Options, folder: &Path) -> Result<[&'static str; 3]> {
             }
         }
     }
-    device_tree::add_firmware_facts(&tree, &options.pi)?;
+    device_tree::add_firmware_facts(&tree, &options.pi, options.boot_mode)?;
     Ok(["kernel", "initramfs", "tree.dtb"])
 }
 

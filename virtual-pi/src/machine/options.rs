@@ -38,13 +38,17 @@ pub struct Options {
     pub pi: Pi,
     /// What is in memory when it starts.
     pub boot: Boot,
+    /// By which boot mode that was loaded: its number in `BOOT_ORDER`.
+    pub boot_mode: u32,
     /// Which of QEMU's machines plays it.
     pub model: Model,
     /// Cores.
     pub cpus: u8,
     /// Words after the command line; a real Pi has no such thing.
     pub append: String,
-    /// Ports of the guest that the host can reach.
+    /// The tap device that the network card is plugged into; without one, QEMU's user network.
+    pub tap: Option<String>,
+    /// Ports of the guest that the host can reach. There are none with a tap device.
     pub forwards: Vec<Forward>,
     /// Disks, raw or qcow2. The guest writes to them.
     pub disks: Vec<PathBuf>,
@@ -72,6 +76,8 @@ pub struct Options {
 
 /// Where a card is plugged in later.
 pub(super) const SLOT: &str = "later";
+/// `BOOT_ORDER`'s number for HTTP.
+const BOOT_MODE_HTTP: u32 = 7;
 /// The time limit where none is given.
 pub const TIME_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -81,9 +87,11 @@ impl Options {
         Self {
             pi,
             boot,
+            boot_mode: BOOT_MODE_HTTP,
             model: Model::Virt,
             cpus: 2,
             append: String::new(),
+            tap: None,
             forwards: vec![Forward { host: 0, guest: 22 }],
             disks: Vec::new(),
             watchdog: false,
@@ -155,9 +163,15 @@ impl Options {
     }
 
     fn network(&self, words: &mut Words, folder: &Path) {
-        let forwards: String =
-            self.forwards.iter().map(|f| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", f.host, f.guest)).collect();
-        words.add("-netdev").word(&format!("user,id=net{forwards}"));
+        let backend = match &self.tap {
+            Some(tap) => format!("tap,id=net,ifname={tap},script=no,downscript=no"),
+            None => {
+                let forwards =
+                    self.forwards.iter().map(|f| format!(",hostfwd=tcp:127.0.0.1:{}-:{}", f.host, f.guest));
+                format!("user,id=net{}", forwards.collect::<String>())
+            }
+        };
+        words.add("-netdev").word(&backend);
         // What passes this filter while it is on goes nowhere.
         let status = if self.no_dhcp_for.is_zero() { "off" } else { "on" };
         words.add("-chardev null,id=hole -object");

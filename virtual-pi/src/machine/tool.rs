@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail};
 ///
 /// # Errors
 /// When it cannot be started; names the Debian package that has it.
-pub(super) fn output(command: &mut Command, package: &str) -> Result<Output> {
+pub(crate) fn output(command: &mut Command, package: &str) -> Result<Output> {
     let name = command.get_program().to_string_lossy().into_owned();
     match command.stdin(Stdio::null()).output() {
         Ok(output) => Ok(output),
@@ -24,7 +24,7 @@ pub(super) fn output(command: &mut Command, package: &str) -> Result<Output> {
 ///
 /// # Errors
 /// When it cannot be started, or fails: with what it said.
-pub(super) fn run(command: &mut Command, package: &str) -> Result<()> {
+pub(crate) fn run(command: &mut Command, package: &str) -> Result<()> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = output(command, package)?;
     if !output.status.success() {

@@ -23,6 +23,7 @@ mod images;
 mod kernel_log;
 mod linux;
 mod machine;
+mod network_boot;
 mod plan;
 mod pressure;
 mod ram_boot;
@@ -49,12 +50,18 @@ const LONG: [&str; 3] = [
     "unlock::a_debian_on_an_encrypted_disk_boots_by_its_own_kernel",
 ];
 
+/// Whether the whole file needs root: it makes network namespaces.
+fn needs_root(name: &str) -> bool {
+    name.starts_with("network_boot::")
+}
+
 /// A name, and what runs: it panics when something is not as expected.
 pub type Test = (&'static str, fn());
 
 /// In this order they begin: what takes long comes first, so that nothing long is alone at the end.
-const FILES: [&[Test]; 18] = [
+const FILES: [&[Test]; 19] = [
     unlock::TESTS,
+    network_boot::TESTS,
     runbooks::TESTS,
     debian::TESTS,
     disks::TESTS,
@@ -80,6 +87,9 @@ fn main() {
     let trials = bad_days::trials().chain(files).chain(chaos::trials());
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(turns::most() + bad_days::WAITING);
+    if !rustix::process::geteuid().is_root() {
+        println!("skipped: network_boot, as making network namespaces takes root");
+    }
     let conclusion = libtest_mimic::run(&arguments, trials.collect());
     tables::print();
     conclusion.exit();
@@ -88,14 +98,15 @@ fn main() {
 /// A test of libtest-mimic's, which reports a panic as a failure. It waits for its turn.
 fn trial(name: impl Into<String>, run: impl FnOnce() + Send + 'static) -> Trial {
     let name = name.into();
-    let is_long = LONG.contains(&name.as_str());
+    let is_left_out =
+        LONG.contains(&name.as_str()) || needs_root(&name) && !rustix::process::geteuid().is_root();
     let timed = named(name.clone(), run);
     let trial = Trial::test(name, || {
         let _turn = turns::take();
         timed();
         Ok(())
     });
-    trial.with_ignored_flag(is_long)
+    trial.with_ignored_flag(is_left_out)
 }
 
 /// One that mainly waits, and needs no turn.
