@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use serde_json::{Value, json};
 
-/// How long the test waits for what has to come.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long a test waits for what has to come; a Pi that boots in software emulation takes its time.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A browser with one window.
 pub(crate) struct Driver {

@@ -11,7 +11,7 @@ pub mod layer;
 pub mod proxy;
 pub mod tls;
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
@@ -33,6 +33,8 @@ pub const HOST: &str = "10.0.2.2";
 pub struct Server {
     pub root: tempfile::TempDir,
     pub port: u16,
+    /// Where it keeps people and what was seen, if it does.
+    state: Option<tempfile::TempDir>,
     process: Option<Child>,
     log: Arc<Mutex<Vec<serde_json::Value>>>,
 }
@@ -40,26 +42,45 @@ pub struct Server {
 impl Server {
     /// Serves `boot.img` and `boot.sig` below `/pi`.
     pub fn start() -> Self {
+        let mut server = Self::new(None);
+        server.run();
+        server
+    }
+
+    /// The same with the web page, and somebody who may give orders there.
+    pub fn with_page(name: &str, password: &str) -> Self {
+        let state = tempfile::tempdir_in(images::folder()).unwrap();
+        let mut command = Command::new(program("http-boot"));
+        command.args(["user", "add", name, "--role", "operate", "--state"]).arg(state.path());
+        let mut server = Self::new(Some(state));
+        let mut child = command.stdin(Stdio::piped()).spawn().expect("http-boot was built");
+        writeln!(child.stdin.take().unwrap(), "{password}").unwrap();
+        assert!(child.wait().unwrap().success());
+        server.run();
+        server
+    }
+
+    fn new(state: Option<tempfile::TempDir>) -> Self {
         let root = tempfile::tempdir_in(images::folder()).unwrap();
         let pi = root.path().join("pi");
         std::fs::create_dir(&pi).unwrap();
         for name in ["boot.img", "boot.sig"] {
             std::fs::hard_link(Images::get().rescue.join(name), pi.join(name)).unwrap();
         }
-        let mut server = Server { root, port: 0, process: None, log: Arc::default() };
-        server.run();
-        server
+        Server { root, port: 0, state, process: None, log: Arc::default() }
     }
 
     /// Starts the process; again on the same port after a [`Server::kill`].
     pub fn run(&mut self) {
-        let mut process = Command::new(program("http-boot"))
+        let mut command = Command::new(program("http-boot"));
+        command
             .args(["serve", "--log-json", "--listen", &format!("127.0.0.1:{}", self.port), "--root"])
-            .arg(self.root.path())
-            .stdin(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("http-boot was built");
+            .arg(self.root.path());
+        if let Some(state) = &self.state {
+            command.arg("--state").arg(state.path());
+        }
+        let mut process =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("http-boot was built");
         let mut lines = BufReader::new(process.stderr.take().unwrap()).lines();
         self.port = lines
             .by_ref()

@@ -24,6 +24,7 @@ mod kernel_log;
 mod linux;
 mod machine;
 mod network_boot;
+mod page;
 mod plan;
 mod pressure;
 mod ram_boot;
@@ -37,6 +38,9 @@ mod turns;
 mod unlock;
 mod verbs;
 mod watchdog;
+#[path = "../../../http-boot/tests/webdriver/mod.rs"]
+#[allow(dead_code, reason = "the other browser test uses more of it")]
+mod webdriver;
 mod write;
 
 use std::time::Instant;
@@ -59,7 +63,7 @@ fn needs_root(name: &str) -> bool {
 pub type Test = (&'static str, fn());
 
 /// In this order they begin: what takes long comes first, so that nothing long is alone at the end.
-const FILES: [&[Test]; 19] = [
+const FILES: [&[Test]; 20] = [
     unlock::TESTS,
     network_boot::TESTS,
     runbooks::TESTS,
@@ -76,6 +80,7 @@ const FILES: [&[Test]; 19] = [
     rescue::TESTS,
     crash::TESTS,
     kernel_log::TESTS,
+    page::TESTS,
     plan::TESTS,
     linux::TESTS,
     machine::TESTS,
