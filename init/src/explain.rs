@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use crate::cmdline::CommandLine;
 use crate::identity::ClientId;
+use crate::install::Install;
 use crate::ip::Interface;
 use crate::links;
 use crate::network::{V4, V6};
@@ -129,6 +130,15 @@ fn write_goal(plan: &Plan, text: &mut String) -> std::fmt::Result {
         }
         Goal::DiskBoot(boot) => {
             writeln!(text, "goal: the OS on a disk")?;
+            if let Some(Install { url, to, boot }) = &boot.install {
+                writeln!(
+                    text,
+                    "  first: {url}, checked by its signature, is written to {to} if that is empty"
+                )?;
+                if let Some(boot) = boot {
+                    writeln!(text, "    or, in the boot {boot}, whatever is there")?;
+                }
+            }
             writeln!(text, "  root: {}", boot.root.as_deref().unwrap_or("the only Linux that is found"))?;
             for uuid in &boot.luks {
                 writeln!(text, "  waits until somebody opens the LUKS device {uuid} (rescue unlock)")?;

@@ -14,6 +14,7 @@ pub mod event;
 pub mod explain;
 pub mod host_key;
 pub mod identity;
+pub mod install;
 pub mod ip;
 pub mod kernel_log;
 pub mod layers;

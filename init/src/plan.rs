@@ -5,6 +5,7 @@ use url::Url;
 use crate::cmdline::CommandLine;
 use crate::host_key;
 use crate::identity::{self, Identity};
+use crate::install::{self, Install};
 use crate::ip;
 use crate::kernel_log::{self, KernelLog};
 use crate::layers::{self, Layer};
@@ -47,6 +48,8 @@ pub struct Plan {
     pub watchdog: watchdog::Policy,
     /// Who gets a shell on the console.
     pub console: Console,
+    /// Lines for `authorized_keys`, besides those in the image.
+    pub authorized_keys: Vec<String>,
     /// Steps that are made to fail, and how often: a test's tool (`lifeboat.fail=fetch:2`).
     pub fail: Vec<(String, u32)>,
     /// Words that could not be understood. A boot with one goes to the rescue: guessing is not for a machine out of
@@ -74,6 +77,8 @@ pub struct DiskBoot {
     /// The LUKS devices that somebody has to open first (`rd.luks.uuid=`): the beginnings of their UUIDs, in lower case
     /// and without dashes, as the kernel's device-mapper has them.
     pub luks: Vec<String>,
+    /// What is written to a disk before the root is looked for (`lifeboat.install=`).
+    pub install: Option<Install>,
     /// `rootflags=`: options of the mount, such as `subvol=@`.
     pub flags: Option<String>,
     /// Whether the disk's own kernel is started (`lifeboat.kexec`).
@@ -185,6 +190,7 @@ pub fn parameters() -> impl Iterator<Item = Parameter> {
         PARAMETERS,
         root::PARAMETERS,
         layers::PARAMETERS,
+        install::PARAMETERS,
         state::PARAMETERS,
         zram::PARAMETERS,
         host_key::PARAMETERS,
@@ -199,6 +205,11 @@ pub fn parameters() -> impl Iterator<Item = Parameter> {
 /// Those that this file reads.
 const PARAMETERS: &[Parameter] = &[
     ("lifeboat.server", "URL", "the boot server that events are sent to"),
+    (
+        "lifeboat.authorized_key",
+        "\"KEY\"",
+        "a line of authorized_keys more, in quotes; may be given several times",
+    ),
     (
         "lifeboat.reboot_after",
         "SECONDS",
@@ -237,6 +248,7 @@ impl Plan {
             zram: None,
             watchdog: watchdog::Policy::default(),
             console: Console::default(),
+            authorized_keys: Vec::new(),
             fail: Vec::new(),
             problems,
         };
@@ -289,6 +301,7 @@ impl Plan {
                     _ => return Err("it is key, open or off".into()),
                 }
             }
+            "lifeboat.authorized_key" => self.authorized_keys.push(key_line(value)?),
             "lifeboat.fail" => self.fail.push(fail(value)?),
             name if name.starts_with("lifeboat.") => {
                 return Err(format!("no such parameter; there are {}", parameter_names()));
@@ -313,6 +326,16 @@ pub(crate) fn http_url(text: &str) -> Result<Url, String> {
         "http" | "https" if url.has_host() => Ok(url),
         "http" | "https" => Err("the URL names no host".into()),
         scheme => Err(format!("{scheme}: is not supported, http: and https: are")),
+    }
+}
+
+/// A line of authorized_keys: what it says is for the SSH server to understand, which refuses what it does not.
+fn key_line(text: &str) -> Result<String, String> {
+    let has_key = text.split(' ').any(|word| word.starts_with("AAAA") && word.len() > 40);
+    if has_key && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+        Ok(text.into())
+    } else {
+        Err("a line of authorized_keys is needed, in quotes: \"ssh-ed25519 AAAA… name\"".into())
     }
 }
 

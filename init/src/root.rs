@@ -3,6 +3,7 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
+use crate::install::InstallWords;
 use crate::layers::{LayerWords, file_name};
 use crate::manifest::from_hex;
 use crate::plan::{DiskBoot, Goal, Hold, Parameter, Problem, RamBoot, Trust, http_url};
@@ -31,6 +32,7 @@ pub(crate) struct RootWords {
     pub(crate) overlay: Option<Size>,
     pub(crate) floor: Option<Size>,
     pub(crate) layers: LayerWords,
+    pub(crate) install: InstallWords,
 }
 
 impl RootWords {
@@ -47,7 +49,7 @@ impl RootWords {
             }
             "lifeboat.overlay" => self.overlay = Some(size(value)?),
             "lifeboat.floor" => self.floor = Some(size(value)?),
-            _ => return self.layers.take(name, value),
+            _ => return Ok(self.layers.take(name, value)? || self.install.take(name, value)?),
         }
         Ok(true)
     }
@@ -65,7 +67,19 @@ impl RootWords {
                 "booting a network disk is not supported yet".into(),
             );
         }
-        if self.rescue || (root.is_empty() && self.luks.is_empty()) {
+        if self.rescue {
+            return Goal::Rescue;
+        }
+        let install = match self.install.install() {
+            Ok(install) => install,
+            Err((word, reason)) => return refuse(&word, reason),
+        };
+        if let Some(install) = install.as_ref().filter(|_| root.is_empty() || root.starts_with("live:")) {
+            let reason =
+                "root= says which disk is booted then: /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
+            return refuse(&format!("lifeboat.install={}", install.url), reason.into());
+        }
+        if root.is_empty() && self.luks.is_empty() {
             return Goal::Rescue;
         }
         let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
@@ -86,6 +100,7 @@ impl RootWords {
             return Goal::DiskBoot(Box::new(DiskBoot {
                 root: Some(root.to_owned()).filter(|root| !root.is_empty()),
                 luks: self.luks,
+                install,
                 flags: line.last("rootflags").filter(|flags| !flags.is_empty()).map(str::to_owned),
                 kexec: self.kexec,
                 init: init.into(),

@@ -30,7 +30,17 @@ const ANYBODYS: &[&str] = &[
     "lifeboat.zram",
 ];
 /// Parameters that a signed plan may have as well.
-const SIGNERS: &[&str] = &["rootflags", "rd.luks.uuid", "init", "lifeboat.kexec", "lifeboat.sha256"];
+const SIGNERS: &[&str] = &[
+    "rootflags",
+    "rd.luks.uuid",
+    "init",
+    "lifeboat.authorized_key",
+    "lifeboat.install",
+    "lifeboat.install_boot",
+    "lifeboat.install_to",
+    "lifeboat.kexec",
+    "lifeboat.sha256",
+];
 
 /// The file as it is written. Anything may be in it: see [`ServerPlan`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -185,6 +195,9 @@ mod tests {
             "lifeboat.sha256=00",
             "lifeboat.kexec",
             "rd.luks.uuid=1",
+            "lifeboat.install=http://a/b.img",
+            "lifeboat.install_to=/dev/sda",
+            "lifeboat.authorized_key=ssh-ed25519",
             "lifeboat.console=open",
             "lifeboat.hostkey=/dev/sda1:/k",
             "lifeboat.server=http://evil",

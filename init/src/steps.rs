@@ -10,7 +10,7 @@ pub const COMMON: [&str; 8] =
 pub const RAM_BOOT: [&str; 6] = ["manifest", "budget", "fetch", "mount", "overlay", "hand-over"];
 
 /// The further steps of a boot from a disk.
-pub const DISK_BOOT: [&str; 3] = ["unlock", "root", "hand-over"];
+pub const DISK_BOOT: [&str; 4] = ["install", "unlock", "root", "hand-over"];
 
 /// Where a boot stays that goes nowhere else: SSH answers, and nothing ends it but a human or the reboot timer.
 pub const RESCUE: &str = "rescue";

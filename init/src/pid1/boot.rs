@@ -127,7 +127,14 @@ pub const RAM_BOOT: [Step; 6] = [
 ];
 
 /// The further steps of a boot from a disk.
-pub const DISK_BOOT: [Step; 3] = [
+pub const DISK_BOOT: [Step; 4] = [
+    Step {
+        name: "install",
+        run: steps::install::run,
+        policy: Required,
+        deadline: None,
+        on_failure: "trying again; the disk does not boot until all of the image is on it",
+    },
     Step {
         name: "unlock",
         run: steps::unlock::run,

@@ -6,6 +6,7 @@
 
 pub mod announce;
 pub mod ask;
+mod authorized_keys;
 pub mod boot;
 pub mod cgroups;
 pub mod clock;

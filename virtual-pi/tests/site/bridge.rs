@@ -142,8 +142,13 @@ impl Bridge {
 
     /// Runs a command in a Pi by the system's own `ssh`, from the desk.
     pub fn ssh(&self, address: &str, command: &str) -> Output {
+        self.ssh_with(&Images::get().ssh_key, address, command)
+    }
+
+    /// The same with this private key and no other.
+    pub fn ssh_with(&self, key: &Path, address: &str, command: &str) -> Output {
         let mut ssh = self.command("desk", "ssh");
-        ssh.args(ssh_words()).args([&format!("root@{address}"), command]).output().unwrap()
+        ssh.args(ssh_words(key)).args([&format!("root@{address}"), command]).output().unwrap()
     }
 
     /// How the program that says its words here ended.

@@ -197,17 +197,18 @@ pub fn ssh(machine: &Machine, command: &str) -> Output {
 /// `ssh`'s words for this machine.
 pub fn ssh_options(machine: &Machine) -> Vec<String> {
     let port = machine.ssh_port().unwrap().to_string();
-    [vec!["-p".to_owned(), port], ssh_words()].concat()
+    [vec!["-p".to_owned(), port], ssh_words(&Images::get().ssh_key)].concat()
 }
 
 /// `ssh`'s words for any machine.
-pub fn ssh_words() -> Vec<String> {
-    let key = Images::get().ssh_key.display().to_string();
+pub fn ssh_words(key: &Path) -> Vec<String> {
+    let key = key.display().to_string();
     let fixed =
         ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "BatchMode=yes", "LogLevel=ERROR"];
     // A machine that is gone must not hold up a test until its limit.
     let fixed = fixed.into_iter().chain(["ConnectTimeout=60", "ServerAliveInterval=20"]);
-    let mut words: Vec<String> = ["-F", "/dev/null", "-i", &key].map(String::from).into();
+    let mut words: Vec<String> =
+        ["-F", "/dev/null", "-o", "IdentitiesOnly=yes", "-i", &key].map(String::from).into();
     words.extend(fixed.flat_map(|option| ["-o".to_owned(), option.to_owned()]));
     words
 }

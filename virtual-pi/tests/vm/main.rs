@@ -20,6 +20,7 @@ mod crash;
 mod debian;
 mod disks;
 mod images;
+mod install;
 mod kernel_log;
 mod linux;
 mod machine;
@@ -63,7 +64,7 @@ fn needs_root(name: &str) -> bool {
 pub type Test = (&'static str, fn());
 
 /// In this order they begin: what takes long comes first, so that nothing long is alone at the end.
-const FILES: [&[Test]; 20] = [
+const FILES: [&[Test]; 21] = [
     unlock::TESTS,
     network_boot::TESTS,
     runbooks::TESTS,
@@ -75,6 +76,7 @@ const FILES: [&[Test]; 20] = [
     verbs::TESTS,
     watchdog::TESTS,
     images::TESTS,
+    install::TESTS,
     clock::TESTS,
     ram_boot::TESTS,
     rescue::TESTS,

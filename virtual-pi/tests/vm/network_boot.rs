@@ -1,5 +1,7 @@
 //! Boot mode NETWORK, and the boot order, on a switch with a boot server and, beside it, a DHCP server that knows nothing of it.
 
+use std::process::Command;
+
 use crate::site::bridge::{Bridge, text};
 use crate::site::images::program;
 
@@ -61,7 +63,16 @@ fn full_dhcp_alone_with_the_folder_of_the_mac() {
         "--tftp --dhcp full --dhcp-interface eth0 --dhcp-range 192.0.2.50-192.0.2.60 --dhcp-leases {}",
         leases.display()
     ));
-    site.put_command_line("dc-a6-32-cd-ef-01", "found.by=mac");
+    // A key that is in no image comes with the command line of this Pi alone.
+    let key = site.folder.path().join("key");
+    let made = Command::new("ssh-keygen")
+        .args(["-q", "-t", "ed25519", "-N", "", "-C", "site", "-f"])
+        .arg(&key)
+        .status();
+    assert!(made.unwrap().success());
+    let public = std::fs::read_to_string(key.with_extension("pub")).unwrap();
+    let words = format!("found.by=mac lifeboat.authorized_key=\"{}\"", public.trim());
+    site.put_command_line("dc-a6-32-cd-ef-01", &words);
     site.put_command_line("default", "found.by=default");
     let pi = site.power_on("BOOT_ORDER=0xf2\nTFTP_PREFIX=2\n", &format!("--serial {SERIAL}"));
     let address = pi.wait_for_rescue();
@@ -70,6 +81,8 @@ fn full_dhcp_alone_with_the_folder_of_the_mac() {
     let said = site.ssh(&address, "cat /proc/cmdline");
     assert!(String::from_utf8_lossy(&said.stdout).contains("found.by=mac"), "{said:?}");
     assert_eq!(pi.asked_for().first().map(String::as_str), Some("dc-a6-32-cd-ef-01/start4.elf"));
+    let said = site.ssh_with(&key, &address, "echo $((6 * 7))");
+    assert_eq!(String::from_utf8_lossy(&said.stdout).trim(), "42", "{said:?}");
 }
 
 fn no_file_over_http_falls_through_to_the_network() {
@@ -94,10 +107,8 @@ fn no_network_boot_falls_through_to_https() {
     let mut site = Bridge::new();
     site.start_router();
     let folder = site.folder.path().join("ca");
-    let status = std::process::Command::new(program("http-boot"))
-        .args(["ca", "--name", "192.0.2.10"])
-        .arg(&folder)
-        .status();
+    let status =
+        Command::new(program("http-boot")).args(["ca", "--name", "192.0.2.10"]).arg(&folder).status();
     assert!(status.unwrap().success());
     let file = |name: &str| folder.join(name).display().to_string();
     site.start_server(&format!(
@@ -122,8 +133,7 @@ fn no_network_boot_falls_through_to_https() {
     assert!(String::from_utf8_lossy(&said.stdout).trim_end().ends_with('7'), "{said:?}");
     // Another authority, and the bootloader does not take the server for ours.
     let stranger = site.folder.path().join("stranger");
-    let made =
-        std::process::Command::new(program("http-boot")).args(["ca", "--name", "x"]).arg(&stranger).status();
+    let made = Command::new(program("http-boot")).args(["ca", "--name", "x"]).arg(&stranger).status();
     assert!(made.unwrap().success());
     let der = stranger.join("ca.der").display().to_string();
     let bootconf =

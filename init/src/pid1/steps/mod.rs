@@ -5,6 +5,7 @@ pub mod console;
 pub mod fetch;
 pub mod filesystems;
 pub mod hand_over;
+pub mod install;
 pub mod manifest;
 pub mod modules;
 pub mod mount;

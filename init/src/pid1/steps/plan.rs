@@ -1,8 +1,11 @@
 //! Step `plan`: settles what the boot is to become, says so, and tells PID 1 the settings it needs.
 
+use std::path::Path;
+
 use anyhow::{Context, Result};
 
-use crate::config::{CONFIG_PATH, Config};
+use crate::config::{AUTHORIZED_KEYS_PATH, CONFIG_PATH, Config};
+use crate::pid1::authorized_keys;
 use crate::pid1::boot::Boot;
 use crate::pid1::control::{self, Message};
 use crate::pid1::events::Sender;
@@ -24,6 +27,10 @@ pub(crate) fn run(boot: &mut Boot) -> Result<()> {
 pub(crate) fn tell_settings(boot: &mut Boot) -> Result<()> {
     boot.announcer.change_goal(goal(&boot.plan));
     tracing::info!("plan: {}", goal(&boot.plan));
+    let added = authorized_keys::add(Path::new(AUTHORIZED_KEYS_PATH), &boot.plan.authorized_keys);
+    if let Err(error) = added {
+        tracing::error!("lifeboat.authorized_key: {error:#}");
+    }
     // Another worker may have been through the step `state` in this boot.
     boot.kept = Kept::recall();
     control::send(&settings(boot))
@@ -42,7 +49,10 @@ pub(crate) fn reboot_after(boot: &Boot) -> u64 {
         Goal::Rescue => boot.plan.problems.is_empty(),
         Goal::RamBoot(ram_boot) => ram_boot.hold.is_some(),
         // Starting anew brings nobody who knows the passphrase.
-        Goal::DiskBoot(disk_boot) => disk_boot.hold.is_some() || !disk_boot.luks.is_empty(),
+        // And cutting off an install that takes long helps nobody.
+        Goal::DiskBoot(disk_boot) => {
+            disk_boot.hold.is_some() || !disk_boot.luks.is_empty() || disk_boot.install.is_some()
+        }
     };
     match boot.plan.reboot_after {
         Some(seconds) => seconds,
@@ -59,10 +69,14 @@ pub(crate) fn goal(plan: &Plan) -> String {
             let layers = ram_boot.layers.iter().map(|layer| format!(" + {}", layer.url)).collect::<String>();
             format!("RAM boot of {}{layers}, checked {}", ram_boot.url, ram_boot.trust.describe())
         }
-        Goal::DiskBoot(boot) => match &boot.root {
-            Some(root) => format!("boot from the disk {root}"),
-            None => "boot from this machine's disk".into(),
-        },
+        Goal::DiskBoot(boot) => {
+            let install = boot.install.as_ref();
+            let install = install.map_or(String::new(), |i| format!("install {} on {}, ", i.url, i.to));
+            match &boot.root {
+                Some(root) => format!("{install}boot from the disk {root}"),
+                None => format!("{install}boot from this machine's disk"),
+            }
+        }
     }
 }
 
