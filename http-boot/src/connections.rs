@@ -1,22 +1,32 @@
-//! HTTP's connections, in the clear and over TLS, and how many there may be.
+//! HTTP's connections, in the clear and over TLS, and how many there may be. An address that opens all of them and says
+//! nothing keeps nobody out (`tests/netns_flood`).
 
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
+use axum::body::Body;
+use axum::extract::Request;
+use axum::middleware::{self, Next};
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http;
+use crate::seats::{Answering, Seat, Seats};
 
-/// How many connections are served at once; further ones wait in the kernel's queue. Bounds memory: each holds at most
-/// two of [`http::body::CHUNK`].
+/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most two of
+/// [`http::body::CHUNK`].
 const MAX_CONNECTIONS: usize = 1024;
+/// Each may have a file open; half of all file descriptors are for others.
+const DESCRIPTORS_OF_EACH: usize = 4;
 /// How long a client may take to send a request's head, or may sit idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection whose peer acknowledges nothing for so long is dropped: a Pi that lost power sends no FIN.
@@ -27,18 +37,19 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Connections {
     site: Arc<http::Site>,
     graceful: Arc<GracefulShutdown>,
-    room: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(site: Arc<http::Site>) -> Self {
-        Self { site, graceful: Arc::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    /// None yet. `descriptors`: how many file descriptors the process may have.
+    pub fn new(site: Arc<http::Site>, descriptors: usize) -> Self {
+        let most = (descriptors / DESCRIPTORS_OF_EACH).min(MAX_CONNECTIONS);
+        Self { site, graceful: Arc::default(), seats: Seats::new("connections", most) }
     }
 
     /// How many there are.
     pub fn open(&self) -> usize {
-        MAX_CONNECTIONS - self.room.available_permits()
+        self.seats.taken()
     }
 
     /// Asks all connections to end after the answer they are at, and waits until they have. Nothing may [`accept`] any more.
@@ -52,14 +63,18 @@ impl Connections {
 /// Accepts for ever. The task is aborted at the stop.
 pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Connections) {
     loop {
-        let Ok(permit) = connections.room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let watcher = connections.graceful.watcher();
-                let serving = serve_connection(stream, peer, tls.clone(), connections.site.clone(), watcher);
+                let Some(seat) = connections.seats.admit(peer.ip(), Instant::now()) else { continue };
+                let (seat, watcher) = (Arc::new(seat), connections.graceful.watcher());
+                let (tls, site) = (tls.clone(), connections.site.clone());
                 tokio::spawn(async move {
-                    serving.await;
-                    drop(permit);
+                    tokio::select! {
+                        () = serve_connection(stream, peer, tls, site, (watcher, seat.clone())) => {}
+                        () = seat.lost() => {
+                            tracing::debug!(address = %peer, "connection closed: another address needs its place");
+                        }
+                    }
                 });
             }
             Err(error) => {
@@ -76,16 +91,16 @@ async fn serve_connection(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     site: Arc<http::Site>,
-    watcher: Watcher,
+    place: (Watcher, Arc<Seat>),
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
     let Some(tls) = tls else {
-        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, watcher).await;
+        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, place).await;
     };
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, watcher).await,
+        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, place).await,
         // A bootloader that does not trust the certificate looks like this: worth a line that people see.
         Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
         Err(_) => {
@@ -94,11 +109,19 @@ async fn serve_connection(
     }
 }
 
-async fn serve_http<S>(stream: S, peer: http::Peer, site: Arc<http::Site>, watcher: Watcher)
-where
+async fn serve_http<S>(
+    stream: S,
+    peer: http::Peer,
+    site: Arc<http::Site>,
+    (watcher, seat): (Watcher, Arc<Seat>),
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(http::router(site, peer));
+    let answering = middleware::from_fn(move |request: Request, next: Next| {
+        let answering = seat.answering();
+        async move { next.run(request).await.map(|body| Body::new(Answered { body, _answering: answering })) }
+    });
+    let service = TowerToHyperService::new(http::router(site, peer).layer(answering));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -117,4 +140,30 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     Ok(())
+}
+
+/// An answer's body, while which its connection is not one that only waits.
+struct Answered {
+    body: Body,
+    _answering: Answering,
+}
+
+impl http_body::Body for Answered {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
 }

@@ -25,6 +25,7 @@ pub mod order_request;
 pub mod orders;
 pub mod people;
 pub mod pi;
+pub mod seats;
 pub mod server;
 pub mod state;
 pub mod store;

@@ -21,7 +21,7 @@ use crate::http::files::Root;
 use crate::listen::{ListenAddress, TftpAddress, listen};
 use crate::state::State;
 use crate::store::prune::Policy;
-use crate::tftp::server::{Engine, Server as TftpServer};
+use crate::tftp::server::{Engine, Server as TftpServer, raise_descriptor_limit};
 use crate::tls;
 
 /// How long transfers may go on after SIGINT or SIGTERM before they are cut. A client resumes a cut one by Range.
@@ -92,7 +92,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         site.state = Some(Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?));
     }
     let site = Arc::new(site);
-    let connections = Connections::new(site.clone());
+    let connections = Connections::new(site.clone(), raise_descriptor_limit());
     for (listener, tls) in &listeners {
         let address = listener.local_addr().context("asking for the listening address")?;
         let scheme = if tls.is_some() { "https" } else { "http" };

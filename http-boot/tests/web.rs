@@ -549,3 +549,36 @@ fn it_says_why_it_cannot_start() {
         .unwrap();
     assert!(String::from_utf8(elsewhere.stderr).unwrap().contains("is no folder"));
 }
+
+#[test]
+fn open_pages_of_one_address_keep_no_other_out() {
+    use std::io::{Read, Write};
+    let server = site();
+    let browser = server.logged_in("vera");
+    let jar = std::fs::read_to_string(&browser.jar).unwrap();
+    let cookie = jar.lines().find_map(|line| {
+        let fields: Vec<_> = line.split('\t').collect();
+        (fields.len() == 7).then(|| format!("{}={}", fields[5], fields[6]))
+    });
+    let request = format!("GET /ui/live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", cookie.unwrap());
+    let open = || {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        stream
+    };
+    // As many as there may be, and some.
+    let mut pages: Vec<_> = (0..140).map(|_| open()).collect();
+    let read = std::process::Command::new("curl")
+        .args(["--silent", "--include", "--no-buffer", "--max-time", "2", "--interface", "127.0.0.9"])
+        .args(["--cookie", browser.jar.to_str().unwrap(), &server.url("/ui/live")])
+        .output();
+    let read = String::from_utf8(read.unwrap().stdout).unwrap();
+    assert!(read.starts_with("HTTP/1.1 200") && read.contains("data: "), "{read}");
+    // The first ones had to go, by a whole answer's end: browsers open them again.
+    let mut rest = String::new();
+    pages[0].read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+}

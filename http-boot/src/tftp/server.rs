@@ -102,7 +102,7 @@ impl Engine {
 }
 
 /// As many file descriptors as this process may have. (Nothing here uses `select`, for which 1024 is the limit.)
-fn raise_descriptor_limit() -> usize {
+pub(crate) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;
