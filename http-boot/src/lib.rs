@@ -13,6 +13,7 @@ pub mod clients;
 pub mod connections;
 pub mod devices;
 pub mod dhcp;
+pub mod doctor;
 pub mod fleet;
 pub mod http;
 pub mod images;

@@ -89,7 +89,11 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let mut site = http::Site::new(root, fleet, clients);
     site.metrics_open = options.metrics_open;
     if let Some(folder) = &options.state {
-        site.state = Some(Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?));
+        let state = Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?);
+        if let Some(dhcp) = &dhcp {
+            state.keep_findings(&dhcp.findings);
+        }
+        site.state = Some(state);
     }
     let site = Arc::new(site);
     let connections = Connections::new(site.clone(), raise_descriptor_limit());

@@ -9,6 +9,7 @@
 
 mod bootloader;
 mod clients;
+mod doctor;
 mod full;
 mod proxy;
 mod site;
