@@ -84,7 +84,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let fleet = options.fleet.as_ref().map(|path| Watched::open(path, root.clone())).transpose();
     let fleet = fleet.context("reading the fleet's file (nothing is served)")?.map(Arc::new);
     let clients = Arc::new(Clients::default());
-    let mut dhcp = options.dhcp.as_ref().map(|settings| start_dhcp(settings, &clients)).transpose()?;
+    let mut dhcp = start_dhcp(options.dhcp.as_ref(), fleet.as_ref(), &clients)?;
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
     let mut site = http::Site::new(root, fleet, clients);
     site.metrics_open = options.metrics_open;
@@ -181,10 +181,29 @@ fn rendering(fleet: Option<&Arc<Watched>>) -> Arc<dyn Rendering> {
     }
 }
 
-/// DHCP answers before the first file can be asked for: a Pi asks again.
-fn start_dhcp(settings: &dhcp::settings::Settings, clients: &Arc<Clients>) -> Result<dhcp::server::Running> {
-    let config = settings.check(&dhcp::interface::all()?).context("checking the DHCP settings")?;
-    dhcp::server::start(config, clients.clone())
+/// DHCP answers before the first file can be asked for: a Pi asks again. By flags, or by the fleet's file.
+fn start_dhcp(
+    flags: Option<&dhcp::settings::Settings>,
+    fleet: Option<&Arc<Watched>>,
+    clients: &Arc<Clients>,
+) -> Result<Option<dhcp::server::Running>> {
+    let settings = match fleet {
+        Some(fleet) => fleet.fleet().dhcp(flags).map_err(anyhow::Error::msg)?,
+        None => flags.cloned(),
+    };
+    if settings.is_none() && fleet.is_some_and(|fleet| !fleet.fleet().reservations().is_empty()) {
+        tracing::warn!(
+            "devices of the fleet's file have an address, and nobody gives it: [dhcp] or --dhcp full"
+        );
+    }
+    let rendering = rendering(fleet);
+    let left_alone = Arc::new(move |who| rendering.refuses(who));
+    let start = |settings| dhcp::server::start(settings, clients.clone(), left_alone);
+    let running = settings.map(start).transpose()?;
+    if let Some(fleet) = fleet {
+        fleet.set_gate(fleet::dhcp::gate(flags.cloned(), running.as_ref().map(|dhcp| dhcp.reload.clone())));
+    }
+    Ok(running)
 }
 
 /// Waits for ever, where there is no DHCP server.

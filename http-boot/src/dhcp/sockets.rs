@@ -73,6 +73,11 @@ impl Sockets {
         })
     }
 
+    /// From now on answers come from this address.
+    pub fn set_identity(&mut self, identity: Ipv4Addr) {
+        self.identity = identity;
+    }
+
     /// Whether they are still those of this interface: one that was unplugged comes back as another.
     pub fn are_of(&self, interface: &Interface) -> bool {
         self.index == interface.index && self.mac == interface.mac

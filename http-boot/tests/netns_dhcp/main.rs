@@ -10,6 +10,7 @@
 mod bootloader;
 mod clients;
 mod doctor;
+mod fleet;
 mod full;
 mod proxy;
 mod site;
