@@ -1,17 +1,12 @@
 //! HTTP's connections, in the clear and over TLS, and how many there may be. An address that opens all of them and says
 //! nothing keeps nobody out (`tests/netns_flood`).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::extract::Request;
-use axum::middleware::{self, Next};
-use bytes::Bytes;
-use http_body::{Frame, SizeHint};
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -20,7 +15,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use crate::http;
-use crate::seats::{Answering, Seat, Seats};
+use crate::http::answered::Answered;
+use crate::seats::{Seat, Seats};
 
 /// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most two of
 /// [`http::body::CHUNK`].
@@ -117,11 +113,11 @@ async fn serve_http<S>(
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let answering = middleware::from_fn(move |request: Request, next: Next| {
-        let answering = seat.answering();
-        async move { next.run(request).await.map(|body| Body::new(Answered { body, _answering: answering })) }
+    let router = TowerToHyperService::new(http::router(site, peer));
+    let service = service_fn(move |request| {
+        let (answering, answer) = (seat.answering(), router.call(request));
+        async move { Ok::<_, Infallible>(Answered::response(answer.await?, answering)) }
     });
-    let service = TowerToHyperService::new(http::router(site, peer).layer(answering));
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -140,30 +136,4 @@ fn tune(stream: &TcpStream) -> std::io::Result<()> {
     rustix::net::sockopt::set_tcp_user_timeout(stream, milliseconds)?;
     rustix::net::sockopt::set_socket_keepalive(stream, true)?;
     Ok(())
-}
-
-/// An answer's body, while which its connection is not one that only waits.
-struct Answered {
-    body: Body,
-    _answering: Answering,
-}
-
-impl http_body::Body for Answered {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
 }

@@ -9,6 +9,7 @@
 pub mod api;
 pub mod authority;
 pub mod boot_tree;
+pub mod bootloader;
 pub mod clients;
 pub mod connections;
 pub mod devices;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use http_boot::dhcp::flags::Flags as DhcpFlags;
 use http_boot::listen::{ListenAddress, TftpAddress, TlsListenAddress};
 use http_boot::people::command::{TokenCommand, UserCommand, token, user};
@@ -37,6 +37,11 @@ enum Command {
     /// Make and remove tokens for programs that use the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print the shell's completion script.
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(clap::Args)]
@@ -201,6 +206,10 @@ fn main() -> ExitCode {
         }
         Command::User(command) => user(command),
         Command::Token(command) => token(command),
+        Command::Completions { shell } => {
+            print_completions(shell);
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -209,4 +218,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what a shell completes. clap_complete 4.6 makes two names of a program's with a hyphen, so that bash finds no flag
+/// behind a command (`tests/completions.rs`).
+fn print_completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "http-boot", &mut script);
+    print!("{}", String::from_utf8_lossy(&script).replace("http__subcmd__boot", "http__boot"));
 }

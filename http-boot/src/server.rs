@@ -27,6 +27,9 @@ use crate::tls;
 /// How long transfers may go on after SIGINT or SIGTERM before they are cut. A client resumes a cut one by Range.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How long TFTP's last words to clients that are cut may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
+
 /// What is served over TFTP.
 #[derive(Clone, Debug)]
 pub struct TftpOptions {
@@ -131,10 +134,25 @@ async fn serve(options: ServeOptions) -> Result<()> {
         "stopping on {name}; transfers have {} s to finish",
         GRACE.as_secs()
     );
-    tokio::select! {
-        () = async { tokio::join!(connections.close(), finish(engine)); } => tracing::info!("stopped"),
-        () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
-        name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
+    let cut = engine.as_ref().map(|engine| engine.cutter());
+    let (closing, mut finishing) = (connections.close(), Box::pin(finish(engine)));
+    let is_over = tokio::select! {
+        () = async { tokio::join!(closing, finishing.as_mut()); } => {
+            tracing::info!("stopped");
+            true
+        }
+        () = tokio::time::sleep(GRACE) => {
+            tracing::warn!("stopped; transfers that were still open are cut");
+            false
+        }
+        name = stop.wait() => {
+            tracing::warn!("stopped at once on a second signal ({name})");
+            false
+        }
+    };
+    if let Some(cut) = cut.filter(|_| !is_over) {
+        cut();
+        let _too_slow = tokio::time::timeout(LAST_WORDS, finishing).await;
     }
     close_database(&site);
     Ok(())

@@ -81,7 +81,7 @@ fn look(image: &Path) -> Result<Vec<Line>> {
             CHECK,
             Level::Problem,
             what,
-            "leave packages out: `boot-files inspect ls` shows what is large",
+            "leave packages out: `boot-files ls` shows what is large",
         ));
         // Reading it for its hash would say nothing more.
         return Ok(lines);

@@ -6,6 +6,7 @@ use anyhow::Result;
 use rusqlite::Connection;
 
 use super::{Level, Line};
+use crate::bootloader::Agent;
 use crate::store::{self, Millis, from_millis, now};
 
 const CHECK: &str = "seen";
@@ -41,7 +42,7 @@ pub(super) fn check(state: &Path) -> Vec<Line> {
     }
 }
 
-/// The newest one of each address, from a User-Agent like `rpiboot/1.0 (c03112; version:8ba17717 timestamp:1673616036)`.
+/// The newest one of each address.
 fn bootloaders(connection: &Connection) -> Result<Vec<Line>> {
     let mut statement = connection.prepare(
         "SELECT address, version, max(last_seen) FROM bootloaders GROUP BY address ORDER BY address LIMIT ?1",
@@ -52,7 +53,7 @@ fn bootloaders(connection: &Connection) -> Result<Vec<Line>> {
     let mut lines = Vec::new();
     for row in rows {
         let (address, version) = row?;
-        let built = build_time(&version);
+        let built = Agent::parse(&version).built;
         let line = match built {
             Some(built) if built < FIRST_WITH_HTTP => Line::new(
                 CHECK,
@@ -80,11 +81,6 @@ fn bootloaders(connection: &Connection) -> Result<Vec<Line>> {
         }
     }
     Ok(lines)
-}
-
-fn build_time(version: &str) -> Option<u64> {
-    let (_, rest) = version.split_once("timestamp:")?;
-    rest.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
 }
 
 fn day(seconds: u64) -> String {

@@ -2,7 +2,7 @@
 //! and beside one that runs.
 
 use anyhow::Result;
-use rusqlite::{Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::Millis;
 
@@ -34,4 +34,24 @@ pub fn record(transaction: &Transaction<'_>, found: &Found) -> Result<()> {
         )?
         .execute(params![found.cause, found.text, found.first, found.last, found.count])?;
     Ok(())
+}
+
+/// Findings, the last found first.
+///
+/// # Errors
+/// The database's.
+pub fn newest(connection: &Connection, count: u32) -> Result<Vec<Found>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT cause, text, first_seen, last_seen, count FROM findings ORDER BY last_seen DESC, cause LIMIT ?1",
+    )?;
+    let rows = statement.query_map([count], |row| {
+        Ok(Found {
+            cause: row.get(0)?,
+            text: row.get(1)?,
+            first: row.get(2)?,
+            last: row.get(3)?,
+            count: row.get(4)?,
+        })
+    })?;
+    Ok(rows.collect::<rusqlite::Result<_>>()?)
 }

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::bootloader::Pi;
-use super::site::{Site, run, wait_for};
+use super::site::{Site, output, run, wait_for};
 use super::wire::within;
 
 /// What it says, of `check`, as JSON; and whether it was content.
@@ -178,4 +178,28 @@ fn what_a_running_server_saw_is_told() {
             .then_some(())
     })
     .expect("what DHCP found is in the database");
+    let token =
+        format!("{} token add t --role view --state {}", env!("CARGO_BIN_EXE_http-boot"), state.display());
+    let bearer = format!("Authorization: Bearer {}", output(&site.namespace("boot"), &token).trim());
+    let said = site.said(server);
+    let url = said.split("listening on ").nth(1).unwrap().split(' ').next().unwrap();
+    let ask = [
+        "ip",
+        "netns",
+        "exec",
+        &site.namespace("boot"),
+        "curl",
+        "-sS",
+        "-H",
+        &bearer,
+        &format!("{url}/v1/findings"),
+    ];
+    let answer = std::process::Command::new(ask[0]).args(&ask[1..]).output().unwrap();
+    let answer: Value = serde_json::from_slice(&answer.stdout).unwrap();
+    let finding = &answer["findings"][0];
+    assert_eq!(
+        (&finding["cause"]["cause"], &finding["cause"]["address_offered"]),
+        (&"no-offer-taken".into(), &false.into())
+    );
+    assert!(finding["text"].as_str().unwrap().contains("asks again and again"), "{answer}");
 }
