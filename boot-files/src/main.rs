@@ -65,8 +65,16 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Sign(args) => sign::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Cli::command(), "boot-files", &mut std::io::stdout());
+            print_completions(shell);
             Ok(())
         }
     }
+}
+
+/// Prints what a shell completes. clap_complete 4.6 makes two names of a program's with a hyphen, so that bash finds no flag
+/// behind a command (`tests/completions.rs`).
+fn print_completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Cli::command(), "boot-files", &mut script);
+    print!("{}", String::from_utf8_lossy(&script).replace("boot__subcmd__files", "boot__files"));
 }

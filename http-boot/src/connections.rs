@@ -1,22 +1,28 @@
-//! HTTP's connections, in the clear and over TLS, and how many there may be.
+//! HTTP's connections, in the clear and over TLS, and how many there may be. An address that opens all of them and says
+//! nothing keeps nobody out (`tests/netns_flood`).
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http;
+use crate::http::answered::Answered;
+use crate::seats::{Seat, Seats};
 
-/// How many connections are served at once; further ones wait in the kernel's queue. Bounds memory: each holds at most
-/// two of [`http::body::CHUNK`].
+/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most two of
+/// [`http::body::CHUNK`].
 const MAX_CONNECTIONS: usize = 1024;
+/// Each may have a file open; half of all file descriptors are for others.
+const DESCRIPTORS_OF_EACH: usize = 4;
 /// How long a client may take to send a request's head, or may sit idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection whose peer acknowledges nothing for so long is dropped: a Pi that lost power sends no FIN.
@@ -27,18 +33,19 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 pub struct Connections {
     site: Arc<http::Site>,
     graceful: Arc<GracefulShutdown>,
-    room: Arc<Semaphore>,
+    seats: Arc<Seats>,
 }
 
 impl Connections {
-    /// None yet.
-    pub fn new(site: Arc<http::Site>) -> Self {
-        Self { site, graceful: Arc::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+    /// None yet. `descriptors`: how many file descriptors the process may have.
+    pub fn new(site: Arc<http::Site>, descriptors: usize) -> Self {
+        let most = (descriptors / DESCRIPTORS_OF_EACH).min(MAX_CONNECTIONS);
+        Self { site, graceful: Arc::default(), seats: Seats::new("connections", most) }
     }
 
     /// How many there are.
     pub fn open(&self) -> usize {
-        MAX_CONNECTIONS - self.room.available_permits()
+        self.seats.taken()
     }
 
     /// Asks all connections to end after the answer they are at, and waits until they have. Nothing may [`accept`] any more.
@@ -52,14 +59,18 @@ impl Connections {
 /// Accepts for ever. The task is aborted at the stop.
 pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, connections: Connections) {
     loop {
-        let Ok(permit) = connections.room.clone().acquire_owned().await else { return };
         match listener.accept().await {
             Ok((stream, peer)) => {
-                let watcher = connections.graceful.watcher();
-                let serving = serve_connection(stream, peer, tls.clone(), connections.site.clone(), watcher);
+                let Some(seat) = connections.seats.admit(peer.ip(), Instant::now()) else { continue };
+                let (seat, watcher) = (Arc::new(seat), connections.graceful.watcher());
+                let (tls, site) = (tls.clone(), connections.site.clone());
                 tokio::spawn(async move {
-                    serving.await;
-                    drop(permit);
+                    tokio::select! {
+                        () = serve_connection(stream, peer, tls, site, (watcher, seat.clone())) => {}
+                        () = seat.lost() => {
+                            tracing::debug!(address = %peer, "connection closed: another address needs its place");
+                        }
+                    }
                 });
             }
             Err(error) => {
@@ -76,16 +87,16 @@ async fn serve_connection(
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
     site: Arc<http::Site>,
-    watcher: Watcher,
+    place: (Watcher, Arc<Seat>),
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
     let Some(tls) = tls else {
-        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, watcher).await;
+        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, place).await;
     };
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, watcher).await,
+        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, place).await,
         // A bootloader that does not trust the certificate looks like this: worth a line that people see.
         Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
         Err(_) => {
@@ -94,11 +105,19 @@ async fn serve_connection(
     }
 }
 
-async fn serve_http<S>(stream: S, peer: http::Peer, site: Arc<http::Site>, watcher: Watcher)
-where
+async fn serve_http<S>(
+    stream: S,
+    peer: http::Peer,
+    site: Arc<http::Site>,
+    (watcher, seat): (Watcher, Arc<Seat>),
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(http::router(site, peer));
+    let router = TowerToHyperService::new(http::router(site, peer));
+    let service = service_fn(move |request| {
+        let (answering, answer) = (seat.answering(), router.call(request));
+        async move { Ok::<_, Infallible>(Answered::response(answer.await?, answering)) }
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

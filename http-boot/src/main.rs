@@ -3,14 +3,15 @@
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use http_boot::dhcp::flags::Flags as DhcpFlags;
 use http_boot::listen::{ListenAddress, TftpAddress, TlsListenAddress};
 use http_boot::people::command::{TokenCommand, UserCommand, token, user};
 use http_boot::server::{self, ServeOptions, TftpOptions};
 use http_boot::store::prune::Policy;
-use http_boot::{authority, fleet, log, tls};
+use http_boot::{authority, doctor, fleet, log, tls};
 
 /// Serve boot files to Raspberry Pis, and show what they report.
 #[derive(Parser)]
@@ -28,12 +29,19 @@ enum Command {
     Ca(Ca),
     /// Check a fleet's file, and show what each Pi would do.
     Check(Check),
+    /// Look at a site, and say what keeps Pis from booting and what to do.
+    Doctor(Doctor),
     /// Say who may log in on the page.
     #[command(subcommand)]
     User(UserCommand),
     /// Make and remove tokens for programs that use the API.
     #[command(subcommand)]
     Token(TokenCommand),
+    /// Print the shell's completion script.
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
 }
 
 #[derive(clap::Args)]
@@ -103,6 +111,64 @@ struct Check {
     json: bool,
 }
 
+/// What is named is looked at. The exit status is 1 where something keeps Pis from booting.
+#[derive(clap::Args)]
+struct Doctor {
+    /// The folder that is served.
+    #[arg(long, value_name = "DIR")]
+    root: Option<PathBuf>,
+    /// The folder for TFTP, where it is not tftp in --root.
+    #[arg(long, value_name = "DIR")]
+    tftp_root: Option<PathBuf>,
+    /// The fleet's file.
+    #[arg(long, value_name = "FILE")]
+    fleet: Option<PathBuf>,
+    /// The server's state folder: what it saw. The server may be running.
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The server's certificate in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    tls_certificate: Option<PathBuf>,
+    /// Its private key in PEM.
+    #[arg(long, value_name = "FILE", requires = "tls_certificate")]
+    tls_key: Option<PathBuf>,
+    /// What EEPROMs have as HTTP_HOST, for which the certificate has to be; may be given several times.
+    #[arg(long, value_name = "HOST", requires = "tls_certificate")]
+    name: Vec<String>,
+    /// The interface that the Pis are on; may be given several times. Without one, all that have an IPv4 address.
+    #[arg(long, value_name = "IF")]
+    interface: Vec<String>,
+    /// Where HTTP is to listen [default: port 80].
+    #[arg(long, value_name = "ADDR[:PORT]")]
+    listen: Vec<ListenAddress>,
+    /// For how many seconds to listen for other servers and the switch. Some look for 3 s whether an address is free.
+    #[arg(long, value_name = "SECONDS", default_value_t = 6, value_parser = clap::value_parser!(u64).range(1..=120))]
+    wait: u64,
+    /// Show JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Doctor {
+    /// Looks, prints, and gives the exit status.
+    fn run(self) -> anyhow::Result<ExitCode> {
+        let files = self.tls_certificate.zip(self.tls_key);
+        let lines = doctor::examine(&doctor::Subject {
+            root: self.root,
+            tftp_root: self.tftp_root,
+            fleet: self.fleet,
+            state: self.state,
+            tls: files.map(|(certificate, key)| tls::Files { certificate, key }),
+            names: self.name,
+            interfaces: self.interface,
+            listen: self.listen.into_iter().map(|ListenAddress(address)| address).collect(),
+            wait: Duration::from_secs(self.wait),
+        });
+        print!("{}", if self.json { doctor::json(&lines)? } else { doctor::text(&lines) });
+        Ok(if doctor::is_ill(&lines) { ExitCode::FAILURE } else { ExitCode::SUCCESS })
+    }
+}
+
 impl Serve {
     fn options(self) -> ServeOptions {
         let files = self.tls_certificate.zip(self.tls_key);
@@ -127,6 +193,10 @@ fn main() -> ExitCode {
     let is_json = matches!(&command, Command::Serve(serve) if serve.log_json);
     log::start(if is_json { log::Format::Json } else { log::Format::Text { colour } });
     let done = match command {
+        Command::Doctor(doctor) => match doctor.run() {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         Command::Serve(serve) => server::run(serve.options()),
         Command::Ca(Ca { folder, name }) => {
             authority::make(&folder, &name).map(|made| print!("{}", made.text(&folder)))
@@ -136,6 +206,10 @@ fn main() -> ExitCode {
         }
         Command::User(command) => user(command),
         Command::Token(command) => token(command),
+        Command::Completions { shell } => {
+            print_completions(shell);
+            Ok(())
+        }
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -144,4 +218,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Prints what a shell completes. clap_complete 4.6 makes two names of a program's with a hyphen, so that bash finds no flag
+/// behind a command (`tests/completions.rs`).
+fn print_completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "http-boot", &mut script);
+    print!("{}", String::from_utf8_lossy(&script).replace("http__subcmd__boot", "http__boot"));
 }

@@ -21,11 +21,14 @@ use crate::http::files::Root;
 use crate::listen::{ListenAddress, TftpAddress, listen};
 use crate::state::State;
 use crate::store::prune::Policy;
-use crate::tftp::server::{Engine, Server as TftpServer};
+use crate::tftp::server::{Engine, Server as TftpServer, raise_descriptor_limit};
 use crate::tls;
 
 /// How long transfers may go on after SIGINT or SIGTERM before they are cut. A client resumes a cut one by Range.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// How long TFTP's last words to clients that are cut may take.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// What is served over TFTP.
 #[derive(Clone, Debug)]
@@ -84,15 +87,19 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let fleet = options.fleet.as_ref().map(|path| Watched::open(path, root.clone())).transpose();
     let fleet = fleet.context("reading the fleet's file (nothing is served)")?.map(Arc::new);
     let clients = Arc::new(Clients::default());
-    let mut dhcp = options.dhcp.as_ref().map(|settings| start_dhcp(settings, &clients)).transpose()?;
+    let mut dhcp = start_dhcp(options.dhcp.as_ref(), fleet.as_ref(), &clients)?;
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
     let mut site = http::Site::new(root, fleet, clients);
     site.metrics_open = options.metrics_open;
     if let Some(folder) = &options.state {
-        site.state = Some(Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?));
+        let state = Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?);
+        if let Some(dhcp) = &dhcp {
+            state.keep_findings(&dhcp.findings);
+        }
+        site.state = Some(state);
     }
     let site = Arc::new(site);
-    let connections = Connections::new(site.clone());
+    let connections = Connections::new(site.clone(), raise_descriptor_limit());
     for (listener, tls) in &listeners {
         let address = listener.local_addr().context("asking for the listening address")?;
         let scheme = if tls.is_some() { "https" } else { "http" };
@@ -127,10 +134,25 @@ async fn serve(options: ServeOptions) -> Result<()> {
         "stopping on {name}; transfers have {} s to finish",
         GRACE.as_secs()
     );
-    tokio::select! {
-        () = async { tokio::join!(connections.close(), finish(engine)); } => tracing::info!("stopped"),
-        () = tokio::time::sleep(GRACE) => tracing::warn!("stopped; transfers that were still open are cut"),
-        name = stop.wait() => tracing::warn!("stopped at once on a second signal ({name})"),
+    let cut = engine.as_ref().map(|engine| engine.cutter());
+    let (closing, mut finishing) = (connections.close(), Box::pin(finish(engine)));
+    let is_over = tokio::select! {
+        () = async { tokio::join!(closing, finishing.as_mut()); } => {
+            tracing::info!("stopped");
+            true
+        }
+        () = tokio::time::sleep(GRACE) => {
+            tracing::warn!("stopped; transfers that were still open are cut");
+            false
+        }
+        name = stop.wait() => {
+            tracing::warn!("stopped at once on a second signal ({name})");
+            false
+        }
+    };
+    if let Some(cut) = cut.filter(|_| !is_over) {
+        cut();
+        let _too_slow = tokio::time::timeout(LAST_WORDS, finishing).await;
     }
     close_database(&site);
     Ok(())
@@ -177,10 +199,29 @@ fn rendering(fleet: Option<&Arc<Watched>>) -> Arc<dyn Rendering> {
     }
 }
 
-/// DHCP answers before the first file can be asked for: a Pi asks again.
-fn start_dhcp(settings: &dhcp::settings::Settings, clients: &Arc<Clients>) -> Result<dhcp::server::Running> {
-    let config = settings.check(&dhcp::interface::all()?).context("checking the DHCP settings")?;
-    dhcp::server::start(config, clients.clone())
+/// DHCP answers before the first file can be asked for: a Pi asks again. By flags, or by the fleet's file.
+fn start_dhcp(
+    flags: Option<&dhcp::settings::Settings>,
+    fleet: Option<&Arc<Watched>>,
+    clients: &Arc<Clients>,
+) -> Result<Option<dhcp::server::Running>> {
+    let settings = match fleet {
+        Some(fleet) => fleet.fleet().dhcp(flags).map_err(anyhow::Error::msg)?,
+        None => flags.cloned(),
+    };
+    if settings.is_none() && fleet.is_some_and(|fleet| !fleet.fleet().reservations().is_empty()) {
+        tracing::warn!(
+            "devices of the fleet's file have an address, and nobody gives it: [dhcp] or --dhcp full"
+        );
+    }
+    let rendering = rendering(fleet);
+    let left_alone = Arc::new(move |who| rendering.refuses(who));
+    let start = |settings| dhcp::server::start(settings, clients.clone(), left_alone);
+    let running = settings.map(start).transpose()?;
+    if let Some(fleet) = fleet {
+        fleet.set_gate(fleet::dhcp::gate(flags.cloned(), running.as_ref().map(|dhcp| dhcp.reload.clone())));
+    }
+    Ok(running)
 }
 
 /// Waits for ever, where there is no DHCP server.

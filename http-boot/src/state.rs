@@ -10,13 +10,15 @@ use anyhow::{Context, Result, bail};
 use tokio::sync::Semaphore;
 
 use crate::devices::{Devices, Serial};
+use crate::dhcp::findings::Findings;
 use crate::orders::Orders;
 use crate::people::login_limit::LoginLimit;
 use crate::people::setup_code::SetupCode;
+use crate::store::findings::Found;
 use crate::store::prune::Policy;
 use crate::store::recorder::Recorder;
 use crate::store::seen::{Seen, Sighting};
-use crate::store::{Store, now, people};
+use crate::store::{Store, now, people, to_millis};
 
 /// How many passwords are checked at once: each takes 19 MiB and some hundred milliseconds of a core.
 const HASHING: usize = 2;
@@ -100,6 +102,21 @@ impl State {
     pub fn saw_bootloader(&self, address: IpAddr, version: &str) {
         let version = version.chars().filter(|c| !c.is_control()).take(VERSION_LIMIT).collect();
         self.recorder.bootloader(Sighting { address, version, at: now() });
+    }
+
+    /// Records from now on what DHCP finds to be wrong.
+    pub fn keep_findings(self: &Arc<Self>, findings: &Findings) {
+        let state = self.clone();
+        findings.keep_with(Box::new(move |finding| {
+            let Ok(cause) = serde_json::to_string(&finding.cause) else { return };
+            state.recorder.finding(Found {
+                cause,
+                text: finding.cause.to_string(),
+                first: to_millis(finding.first),
+                last: to_millis(finding.last),
+                count: finding.count,
+            });
+        }));
     }
 
     fn keep_orders(self: &Arc<Self>, serial: Serial) {

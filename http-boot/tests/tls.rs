@@ -1,4 +1,4 @@
-//! TLS as bootloaders, `init` and people speak it: real `openssl` and `curl` against the server.
+//! TLS as bootloaders, `init` and people speak it: real `openssl`, `curl` and `wget` against the server.
 #![allow(
     missing_docs,
     clippy::unwrap_used,
@@ -176,4 +176,19 @@ fn a_key_that_does_not_fit_is_refused() {
     assert!(serve("tls/none.pem", "tls/server.key").contains("reading the certificate tls/none.pem"));
     assert!(serve("tls/server.pem", "tls/ca.pem").contains("reading the private key tls/ca.pem"));
     assert!(serve("tls/server.key", "tls/server.key").contains("has no certificate in it"));
+}
+
+/// GNU's wget has another TLS library (GnuTLS) than curl.
+#[test]
+fn wget_fetches_by_our_authority_alone() {
+    let server = Server::start();
+    let wget = |words: &[&str]| {
+        let mut wget = Command::new("wget");
+        wget.args(["--quiet", "--tries=1", "--timeout=20", "--output-document=-"]).args(words);
+        wget.arg(server.url("boot.sig")).current_dir(server.folder.path());
+        wget.output().expect("wget (Debian package: wget)")
+    };
+    assert_eq!(wget(&["--ca-certificate=tls/ca.pem"]).stdout, b"signature\n");
+    let stranger = wget(&[]);
+    assert!(stranger.status.code() == Some(5) && stranger.stdout.is_empty(), "{stranger:?}");
 }

@@ -56,9 +56,17 @@ fn nothing_but_boot_files_and_the_boot_api_is_for_strangers() {
     std::fs::write(server.folders.root().join("boot.img"), "image").unwrap();
     assert_eq!(server.get("/boot.img").body, "image");
     assert_eq!(server.get(&format!("/v1/boot/{PI}")).status, 404);
-    for path in
-        ["/v1/devices", "/v1/boots", "/v1/images", "/v1/orders", "/v1/audit", "/v1/openapi.json", "/metrics"]
-    {
+    for path in [
+        "/v1/devices",
+        "/v1/boots",
+        "/v1/bootloaders",
+        "/v1/findings",
+        "/v1/images",
+        "/v1/orders",
+        "/v1/audit",
+        "/v1/openapi.json",
+        "/metrics",
+    ] {
         let answer = server.get(path);
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"), "{path}");
         assert_eq!(answer.json()["status"], 401);
@@ -548,4 +556,72 @@ fn it_says_why_it_cannot_start() {
         .output()
         .unwrap();
     assert!(String::from_utf8(elsewhere.stderr).unwrap().contains("is no folder"));
+}
+
+#[test]
+fn open_pages_of_one_address_keep_no_other_out() {
+    use std::io::{Read, Write};
+    let server = site();
+    let browser = server.logged_in("vera");
+    let jar = std::fs::read_to_string(&browser.jar).unwrap();
+    let cookie = jar.lines().find_map(|line| {
+        let fields: Vec<_> = line.split('\t').collect();
+        (fields.len() == 7).then(|| format!("{}={}", fields[5], fields[6]))
+    });
+    let request = format!("GET /ui/live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", cookie.unwrap());
+    let open = || {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut start = [0; 12];
+        stream.read_exact(&mut start).unwrap();
+        assert_eq!(&start, b"HTTP/1.1 200");
+        stream
+    };
+    // As many as there may be, and some.
+    let mut pages: Vec<_> = (0..140).map(|_| open()).collect();
+    let read = std::process::Command::new("curl")
+        .args(["--silent", "--include", "--no-buffer", "--max-time", "2", "--interface", "127.0.0.9"])
+        .args(["--cookie", browser.jar.to_str().unwrap(), &server.url("/ui/live")])
+        .output();
+    let read = String::from_utf8(read.unwrap().stdout).unwrap();
+    assert!(read.starts_with("HTTP/1.1 200") && read.contains("data: "), "{read}");
+    // The first ones had to go, by a whole answer's end: browsers open them again.
+    let mut rest = String::new();
+    pages[0].read_to_string(&mut rest).unwrap();
+    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
+}
+
+#[test]
+fn programs_see_bootloaders_and_findings() {
+    let server = site();
+    let bearer = format!("Authorization: Bearer {}", server.folders.token("ci", "view"));
+    let ask = |path: &str| server.curl(&["--header", &bearer], path);
+    assert_eq!(ask("/v1/bootloaders").json(), json!({"bootloaders": []}));
+    let agents = ["rpiboot/1.0 (d03114; version:8ba17717 timestamp:1736000000)", "rpiboot/9"];
+    for agent in agents {
+        server.curl(&["--user-agent", agent], "/boot.sig");
+    }
+    // It is written a moment later.
+    let all = loop {
+        let all = ask("/v1/bootloaders").json();
+        if all["bootloaders"].as_array().unwrap().len() == 2 {
+            break all;
+        }
+    };
+    let of = |agent: &str| {
+        all["bootloaders"].as_array().unwrap().iter().find(|one| one["agent"] == agent).cloned()
+    };
+    let known = of(agents[0]).unwrap();
+    assert_eq!(
+        [&known["address"], &known["version"], &known["revision"], &known["board"], &known["built"]],
+        ["127.0.0.1", "8ba17717", "d03114", "Pi 4B", "2025-01-04T14:13:20.000Z"]
+    );
+    assert!(known["first_seen"].is_string() && known["last_seen"].is_string(), "{known}");
+    // The device that reported from there.
+    assert_eq!(known["serial"], "abcdef01");
+    assert_eq!(of(agents[1]).unwrap().get("board"), None);
+    assert_eq!(ask("/v1/bootloaders?limit=1").json()["bootloaders"].as_array().unwrap().len(), 1);
+    assert_eq!(ask("/v1/bootloaders?limit=0").status, 400);
+    assert_eq!(ask("/v1/bootloaders?before=1").status, 400);
+    assert_eq!(ask("/v1/findings").json(), json!({"findings": []}));
 }

@@ -27,6 +27,11 @@ pub struct Arguments {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Print the shell's completion script.
+    Completions {
+        /// The shell to complete for.
+        shell: clap_complete::Shell,
+    },
     /// Boot over the network, as its EEPROM says, and run the result.
     Run(Run),
     /// Check boot files without running them: what would the real Pi refuse?

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, anyhow, bail};
 use boot_files::eeprom::boot_order::BootOrder;
 use boot_files::eeprom::image;
+use clap::CommandFactory;
 use serde_json::json;
 
 use crate::board::Pi;
@@ -20,7 +21,7 @@ use crate::bootloader::modes::{self, Cable};
 use crate::bootloader::refusal::{Kind, Refusal};
 use crate::bootloader::signature::PublicKey;
 use crate::bootloader::{self, IMAGE_LIMIT, SIG_LIMIT};
-use crate::cli::{Check, Command, Raspi4b, Run, Surroundings};
+use crate::cli::{Arguments, Check, Command, Raspi4b, Run, Surroundings};
 use crate::interrupt::Interrupt;
 use crate::machine::{End, Forward, Machine, Model, Options, Sinks};
 use crate::wire::{Stack, Tap};
@@ -31,10 +32,22 @@ use crate::wire::{Stack, Tap};
 /// When virtual-pi itself fails. What the Pi would refuse is no error: it has been logged, and has its exit code.
 pub fn run(command: &Command) -> Result<ExitCode> {
     match command {
+        Command::Completions { shell } => {
+            print_completions(*shell);
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Run(command) => run_by_eeprom(command),
         Command::Check(command) => check(command),
         Command::Raspi4b(command) => raspi4b(command),
     }
+}
+
+/// Prints what a shell completes. clap_complete 4.6 makes two names of a program's with a hyphen, so that bash finds no flag
+/// behind a command (`tests/completions.rs`).
+fn print_completions(shell: clap_complete::Shell) {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "virtual-pi", &mut script);
+    print!("{}", String::from_utf8_lossy(&script).replace("virtual__subcmd__pi", "virtual__pi"));
 }
 
 fn run_by_eeprom(command: &Run) -> Result<ExitCode> {

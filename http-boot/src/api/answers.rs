@@ -22,7 +22,7 @@ use crate::store::{audit, seen};
 /// The description of the API.
 pub(super) const OPENAPI: &str = include_str!("openapi.json");
 
-type Answer = Result<Response, Problem>;
+pub(super) type Answer = Result<Response, Problem>;
 
 /// `GET /v1/devices`: all devices in short.
 pub(super) async fn devices(State(site): State<Arc<Site>>) -> Answer {
@@ -151,15 +151,15 @@ pub(super) async fn openapi() -> Answer {
 }
 
 /// Which part of a long list.
-struct Page {
+pub(super) struct Page {
     before: Option<i64>,
-    limit: u32,
+    pub(super) limit: u32,
 }
 
 impl Page {
     /// # Errors
     /// A field that is none of `known`, or has no number that it could have.
-    fn read(query: &Fields, known: &[&str]) -> Result<Self, Problem> {
+    pub(super) fn read(query: &Fields, known: &[&str]) -> Result<Self, Problem> {
         if let Some(name) = query.unknown(known) {
             return Err(Problem::bad(format!("{name:?}: no such parameter; there are {}", known.join(", "))));
         }
@@ -175,7 +175,7 @@ impl Page {
 }
 
 /// Does something with the store, off the async threads.
-async fn with_store<T: Send + 'static>(
+pub(super) async fn with_store<T: Send + 'static>(
     site: &Site,
     work: impl FnOnce(&state::State) -> Result<T> + Send + 'static,
 ) -> Result<T, Problem> {
@@ -194,7 +194,7 @@ fn unknown_device() -> Problem {
     Problem::not_found("no event of this device is remembered")
 }
 
-fn json(value: &impl Serialize) -> Answer {
+pub(super) fn json(value: &impl Serialize) -> Answer {
     let mut text = serde_json::to_string(value).context("writing JSON")?;
     text.push('\n');
     Ok(json_text(text))

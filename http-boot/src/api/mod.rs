@@ -4,6 +4,7 @@
 mod answers;
 mod metrics;
 mod problem;
+mod sightings;
 
 use std::sync::Arc;
 
@@ -31,6 +32,8 @@ fn routes() -> Vec<(&'static str, MethodRouter<Arc<Site>>)> {
         ("/v1/devices/{serial}/events", get(answers::events)),
         ("/v1/boots", get(answers::boots)),
         ("/v1/boots/{number}", get(answers::boot)),
+        ("/v1/bootloaders", get(sightings::bootloaders)),
+        ("/v1/findings", get(sightings::findings)),
         ("/v1/images", get(answers::images)),
         ("/v1/orders", get(answers::orders).post(answers::order)),
         ("/v1/audit", get(answers::audit)),

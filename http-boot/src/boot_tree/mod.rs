@@ -2,7 +2,7 @@
 //! MAC address's, its board's, `default`'s, or the folder's own. So firmware is there once, and what differs lies beside it.
 
 pub mod rendering;
-mod text;
+pub mod text;
 
 use std::net::IpAddr;
 use std::path::Path;

@@ -59,7 +59,8 @@ impl Warned {
     }
 }
 
-fn problems(config: &[u8]) -> Vec<String> {
+/// Each in a sentence.
+pub fn problems(config: &[u8]) -> Vec<String> {
     let mut problems = Vec::new();
     if config.len() > CONFIG_BYTES {
         let bytes = config.len();

@@ -145,6 +145,8 @@ pub struct Finding {
     pub count: u64,
     #[serde(skip)]
     told: Option<Instant>,
+    #[serde(skip)]
+    kept: Option<Instant>,
 }
 
 fn as_text<S: serde::Serializer>(time: &SystemTime, serializer: S) -> Result<S::Ok, S::Error> {
@@ -158,33 +160,64 @@ const LINES: u32 = 16;
 const EACH_LINE: Duration = Duration::from_secs(15);
 /// Findings that are kept, at least.
 const KEPT: usize = 128;
+/// A finding that goes on is written down again after so long.
+const KEEP_AGAIN: Duration = Duration::from_secs(60);
+
+/// Writes findings down. It is called between two answers, and must not wait for anything.
+pub type Keeper = Box<dyn Fn(&Finding) + Send + Sync>;
 
 /// All findings; shared with those who show them.
-#[derive(Debug)]
 pub struct Findings(Mutex<Memory>);
 
-#[derive(Debug)]
 struct Memory {
     all: Recent<Cause, Finding>,
+    keeper: Option<Keeper>,
     lines: u32,
     since: Option<Instant>,
 }
 
 impl Default for Findings {
     fn default() -> Self {
-        Self(Mutex::new(Memory { all: Recent::new(KEPT), lines: LINES, since: None }))
+        Self(Mutex::new(Memory { all: Recent::new(KEPT), keeper: None, lines: LINES, since: None }))
+    }
+}
+
+impl fmt::Debug for Findings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.list()).finish()
     }
 }
 
 impl Findings {
+    /// Writes down from now on what is found, and what was found before.
+    pub fn keep_with(&self, keeper: Keeper) {
+        let mut memory = self.memory();
+        memory.all.values().for_each(&keeper);
+        memory.keeper = Some(keeper);
+    }
+
     /// Remembers a finding; true where it was said in the log, too.
     pub fn report(&self, cause: Cause, now: Now) -> bool {
         let mut memory = self.memory();
         let may_say = memory.has_line(now.tick);
-        let new = || Finding { cause: cause.clone(), first: now.wall, last: now.wall, count: 0, told: None };
+        let memory = &mut *memory;
+        let new = || Finding {
+            cause: cause.clone(),
+            first: now.wall,
+            last: now.wall,
+            count: 0,
+            told: None,
+            kept: None,
+        };
         let finding = memory.all.touch(cause.clone(), new);
         finding.count += 1;
         finding.last = now.wall;
+        if let Some(keeper) = &memory.keeper
+            && finding.kept.is_none_or(|kept| now.tick.saturating_duration_since(kept) >= KEEP_AGAIN)
+        {
+            finding.kept = Some(now.tick);
+            keeper(finding);
+        }
         let is_due = finding.told.is_none_or(|told| now.tick.saturating_duration_since(told) >= SAY_AGAIN);
         if !may_say || !is_due {
             return false;

@@ -42,6 +42,8 @@ pub struct Question<'a> {
     pub who: &'a Who,
     /// The Pi's serial number, from now or before.
     pub serial: Option<PiSerial>,
+    /// Whether it is told where boot files are.
+    pub boots: bool,
     /// When.
     pub now: Now,
 }
@@ -57,13 +59,21 @@ const WAITING: usize = 256;
 /// An identifier that is longer is not one: its client is told by its Ethernet address.
 const LONGEST_IDENTIFIER: usize = 64;
 
+/// A DISCOVER that waits for a probe.
+struct Waiting {
+    link: usize,
+    request: Message,
+    serial: Option<PiSerial>,
+    boots: bool,
+}
+
 /// The server.
 pub struct Full {
     config: Arc<Config>,
     leases: Leases,
     offers: Offers,
     free_since: Recent<Ipv4Addr, Instant>,
-    waiting: HashMap<Ipv4Addr, (usize, Message, Option<PiSerial>)>,
+    waiting: HashMap<Ipv4Addr, Waiting>,
     /// Whose bootloader had an offer in which transaction: its REQUEST need not say again who it is.
     bootloaders: Recent<Mac, (u32, Bootloader)>,
     /// What the operator should hear of, until somebody takes it.
@@ -82,6 +92,11 @@ impl Full {
             bootloaders: Recent::new(PROBED),
             causes: Vec::new(),
         }
+    }
+
+    /// Other settings, for the same links.
+    pub fn set_config(&mut self, config: Arc<Config>) {
+        self.config = config;
     }
 
     /// Makes all that was decided last.
@@ -169,16 +184,17 @@ impl Full {
             // A flood: better an offer without a look than none.
             return Step::Send(self.grant(question, network, Kind::Offer, address));
         }
-        let is_new =
-            self.waiting.insert(address, (question.link, request.clone(), question.serial)).is_none();
+        let Question { link, serial, boots, .. } = *question;
+        let waiting = Waiting { link, request: request.clone(), serial, boots };
+        let is_new = self.waiting.insert(address, waiting).is_none();
         if is_new { Step::Probe(address, request.mac) } else { Step::Nothing }
     }
 
     /// What a probe found: who uses the address, or nobody. Gives the link, and what is to be done there.
     pub fn probed(&mut self, address: Ipv4Addr, by: Option<Mac>, now: Now) -> Option<(usize, Step)> {
-        let (link, request, serial) = self.waiting.remove(&address)?;
+        let Waiting { link, request, serial, boots } = self.waiting.remove(&address)?;
         let who = Who::of(&request);
-        let question = Question { link, request: &request, who: &who, serial, now };
+        let question = Question { link, request: &request, who: &who, serial, boots, now };
         match by {
             None => *self.free_since.touch(address, || now.tick) = now.tick,
             Some(mac) => {
@@ -315,7 +331,7 @@ impl Full {
         reply = reply.with(code::DOMAIN_NAME, self.config.domain.as_deref().unwrap_or_default().as_bytes());
         // RFC 6842.
         reply = reply.with(code::CLIENT_ID, request.option(code::CLIENT_ID).unwrap_or_default());
-        if let Some(link) = link {
+        if let Some(link) = link.filter(|_| question.boots) {
             reply = match self.bootloader(question) {
                 Some(found) => boot_options::add(reply, link.files, &found.machine),
                 None => boot_options::add_server(reply, link.files),

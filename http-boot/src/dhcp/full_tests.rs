@@ -24,6 +24,7 @@ struct Site {
     full: Full,
     known: Known,
     now: Now,
+    boots: bool,
 }
 
 impl Site {
@@ -31,7 +32,12 @@ impl Site {
         let text = format!(r#"{{"mode": "full", "interfaces": ["eth0"], {settings}}}"#);
         let config = serde_json::from_str::<Settings>(&text).unwrap().check(&[test_pi::interface()]).unwrap();
         let leases = Leases::new(Vec::new(), Box::new(Nowhere));
-        Self { full: Full::new(Arc::new(config), leases), known: Known::default(), now: Now::read() }
+        Self {
+            full: Full::new(Arc::new(config), leases),
+            known: Known::default(),
+            now: Now::read(),
+            boots: true,
+        }
     }
 
     fn range(first: u8, last: u8) -> Self {
@@ -47,7 +53,8 @@ impl Site {
         let request = Message::parse(&question.done()).unwrap();
         let who = Who::of(&request);
         let serial = self.known.see(&request, &who, self.now.wall).and_then(|(sighting, _)| sighting.serial);
-        self.full.answer(&Question { link: 0, request: &request, who: &who, serial, now: self.now })
+        let (boots, now) = (self.boots, self.now);
+        self.full.answer(&Question { link: 0, request: &request, who: &who, serial, boots, now })
     }
 
     /// Says something; an address that is probed is nobody's.
@@ -369,4 +376,20 @@ proptest! {
             }
         }
     }
+}
+
+#[test]
+fn who_is_left_alone_gets_an_address_and_no_boot_option() {
+    let mut site = Site::range(50, 51);
+    let (_, offer) = site.ask(pi(1)(Kind::Discover)).unwrap();
+    assert!(offer.option(code::TFTP_SERVER).is_some());
+    site.boots = false;
+    let (kind, offer) = site.ask(pi(2)(Kind::Discover)).unwrap();
+    assert!(kind == Kind::Offer && !offer.given.is_unspecified());
+    for option in [code::TFTP_SERVER, code::VENDOR_OPTIONS, code::BOOT_FILE, code::CLIENT_MACHINE] {
+        assert_eq!(offer.option(option), None, "{option}");
+    }
+    assert_eq!(site.boot(pi(2)), Some(offer.given));
+    let Step::Send(answer) = site.step(pi(2)(Kind::Discover)) else { panic!() };
+    assert_eq!(answer.bytes[20..24], [0; 4], "siaddr");
 }

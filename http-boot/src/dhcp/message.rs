@@ -32,6 +32,7 @@ pub mod code {
     pub const CLASS: u8 = 60;
     pub const CLIENT_ID: u8 = 61;
     pub const TFTP_SERVER: u8 = 66;
+    pub const BOOT_FILE: u8 = 67;
     pub const RELAY_AGENT: u8 = 82;
     pub const CLIENT_ARCHITECTURE: u8 = 93;
     pub const CLIENT_INTERFACE: u8 = 94;

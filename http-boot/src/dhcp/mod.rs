@@ -22,6 +22,7 @@ pub mod pool;
 pub mod probe;
 pub mod proxy;
 pub mod recent;
+pub mod reload;
 pub mod server;
 pub mod settings;
 pub mod sighting;

@@ -1,13 +1,12 @@
 //! The thread that answers: it reads what came in, decides, writes what must be kept, and only then sends.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
 use super::answer::Answer;
@@ -22,10 +21,12 @@ use super::pace::Pace;
 use super::pi::Who;
 use super::probe::Probes;
 use super::proxy;
-use super::settings::{Config, Link, Mode};
-use super::sighting::{Known, Witness};
+use super::reload::{Reload, Wake};
+use super::settings::{Config, Link, Mode, Settings};
+use super::sighting::{Known, Sighting, Witness};
 use super::sockets::{Door, Sockets, arp_sender};
 use super::watch::Watch;
+use crate::clients::Identity;
 use crate::mac::Mac;
 
 /// The longest packet that is read: an Ethernet frame's.
@@ -54,14 +55,19 @@ impl Now {
     }
 }
 
+/// Says which Pis are not to boot from here: they are told of no boot files.
+pub type LeftAlone = Arc<dyn Fn(Identity) -> bool + Send + Sync>;
+
 /// A server that runs; it is stopped by [`Running::stop`].
 #[derive(Debug)]
 pub struct Running {
-    wake: Arc<OwnedFd>,
+    wake: Arc<Wake>,
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<Result<()>>,
     /// What was found to be wrong at the site.
     pub findings: Arc<Findings>,
+    /// Gives it new settings.
+    pub reload: Arc<Reload>,
 }
 
 impl Running {
@@ -72,7 +78,7 @@ impl Running {
 
     /// Ends it.
     pub fn stop(self) {
-        let _ = rustix::io::write(&self.wake, &1u64.to_ne_bytes());
+        self.wake.stop();
         let _ = self.thread.join();
     }
 }
@@ -80,16 +86,24 @@ impl Running {
 /// Opens the sockets and answers until it is stopped.
 ///
 /// # Errors
-/// Where a socket cannot be opened.
-pub fn start(config: Config, witness: Arc<dyn Witness>) -> Result<Running> {
+/// Where the settings are wrong on this machine, or a socket cannot be opened.
+pub fn start(settings: Settings, witness: Arc<dyn Witness>, left_alone: LeftAlone) -> Result<Running> {
+    let config = settings.check(&interface::all()?).context("checking the DHCP settings")?;
     let findings = Arc::new(Findings::default());
-    let wake = Arc::new(eventfd(0, EventfdFlags::CLOEXEC).context("making an eventfd")?);
-    let mut server = Server::open(config, witness, Arc::clone(&findings))?;
+    let wake = Arc::new(Wake::new()?);
+    let reload = Arc::new(Reload::new(Arc::clone(&wake), settings, &config));
+    let mut server = Server::open(config, witness, left_alone, Arc::clone(&findings))?;
     let (tell, ended) = oneshot::channel();
-    let stopped = Arc::clone(&wake);
+    let woken = Arc::clone(&wake);
     let thread = std::thread::Builder::new().name("dhcp".into());
-    let thread = thread.spawn(move || _ = tell.send(server.run(&stopped)));
-    Ok(Running { wake, thread: thread.context("starting the DHCP server's thread")?, ended, findings })
+    let thread = thread.spawn(move || _ = tell.send(server.run(&woken)));
+    Ok(Running {
+        wake,
+        thread: thread.context("starting the DHCP server's thread")?,
+        ended,
+        findings,
+        reload,
+    })
 }
 
 /// What the server is besides: `None` is a proxy.
@@ -104,6 +118,7 @@ struct Server {
     known: Known,
     watch: Watch,
     witness: Arc<dyn Witness>,
+    left_alone: LeftAlone,
     /// When the machine's interfaces were looked at.
     looked: Instant,
     /// What is sent at the end of a turn: on which link, and what.
@@ -111,7 +126,12 @@ struct Server {
 }
 
 impl Server {
-    fn open(config: Config, witness: Arc<dyn Witness>, findings: Arc<Findings>) -> Result<Self> {
+    fn open(
+        config: Config,
+        witness: Arc<dyn Witness>,
+        left_alone: LeftAlone,
+        findings: Arc<Findings>,
+    ) -> Result<Self> {
         let (is_proxy, config) = (config.mode == Mode::Proxy, Arc::new(config));
         let links = config.links.iter().map(|link| Sockets::open(link, is_proxy));
         let links = links.collect::<Result<Vec<_>>>()?;
@@ -124,13 +144,18 @@ impl Server {
         role.iter().flat_map(Full::known).for_each(|(mac, serial)| known.remember(mac, serial));
         let watch = Watch::new(&config, findings);
         let (probes, pace, out) = (Probes::default(), Pace::default(), Vec::new());
-        Ok(Self { config, links, role, probes, pace, known, watch, witness, looked: Instant::now(), out })
+        let looked = Instant::now();
+        Ok(Self { config, links, role, probes, pace, known, watch, witness, left_alone, looked, out })
     }
 
-    fn run(&mut self, stop: &OwnedFd) -> Result<()> {
+    fn run(&mut self, wake: &Wake) -> Result<()> {
         loop {
-            if self.wait(stop)? {
+            self.wait(wake)?;
+            if wake.stops() {
                 return Ok(());
+            }
+            if let Some(config) = wake.take() {
+                self.take_settings(config);
             }
             let now = Now::read();
             for number in 0..self.links.len() {
@@ -142,9 +167,23 @@ impl Server {
         }
     }
 
-    /// Waits until something comes in, or is due; true: it is time to stop.
-    fn wait(&self, stop: &OwnedFd) -> Result<bool> {
-        let mut polled = vec![PollFd::new(stop, PollFlags::IN)];
+    /// New settings for the same interfaces, by the same leases.
+    fn take_settings(&mut self, config: Config) {
+        let config = Arc::new(config);
+        for (sockets, link) in self.links.iter_mut().zip(&config.links) {
+            sockets.set_identity(link.identity);
+        }
+        if let Some(full) = &mut self.role {
+            full.set_config(Arc::clone(&config));
+        }
+        self.watch.set_config(&config);
+        self.config = config;
+        tracing::info!("DHCP: the settings have changed");
+    }
+
+    /// Waits until something comes in, or is due, or the server is woken.
+    fn wait(&self, wake: &Wake) -> Result<()> {
+        let mut polled = vec![PollFd::new(&wake.fd, PollFlags::IN)];
         for link in &self.links {
             let sockets = Door::ALL.into_iter().filter_map(|door| link.of(door));
             polled.extend(sockets.map(|socket| PollFd::new(socket, PollFlags::IN)));
@@ -153,10 +192,9 @@ impl Server {
         let limit = due.unwrap_or(IDLE).min(IDLE);
         let timeout = Timespec { tv_sec: limit.as_secs() as i64, tv_nsec: limit.subsec_nanos().into() };
         match poll(&mut polled, Some(&timeout)) {
-            Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(error) => return Err(error).context("waiting for DHCP messages"),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error).context("waiting for DHCP messages"),
         }
-        Ok(polled.first().is_some_and(|stop| !stop.revents().is_empty()))
     }
 
     fn read_all(&mut self, number: usize, door: Door, now: Now) {
@@ -192,18 +230,22 @@ impl Server {
             return tracing::debug!(mac = %request.mac, "asks too often: not answered");
         }
         let serial = seen.as_ref().and_then(|(sighting, _)| sighting.serial);
+        let boots = !seen.as_ref().is_some_and(|(sighting, _)| (self.left_alone)(identity(sighting)));
         let step = match (&mut self.role, self.config.links.get(number)) {
             (Some(full), _) => {
-                full.answer(&Question { link: number, request: &request, who: &who, serial, now })
+                full.answer(&Question { link: number, request: &request, who: &who, serial, boots, now })
             }
-            (None, Some(link)) => {
+            (None, Some(link)) if boots => {
                 proxy::answer(link, &request, &who, direct).map_or(Step::Nothing, Step::Send)
             }
-            (None, None) => Step::Nothing,
+            (None, _) => Step::Nothing,
         };
         tracing::debug!(mac = %request.mac, pi = serial.map(tracing::field::display), "DHCP {:?}", request.kind);
         if let Some((mut sighting, before)) = seen {
-            self.watch.asked(&request, &who, before, now);
+            // One that is left alone takes no offer, and is not to.
+            if boots {
+                self.watch.asked(&request, &who, before, now);
+            }
             if let Step::Send(Answer { kind: Kind::Ack, given, .. }) = &step
                 && !given.is_unspecified()
             {
@@ -317,6 +359,11 @@ impl Server {
             }
         }
     }
+}
+
+fn identity(sighting: &Sighting) -> Identity {
+    let Sighting { mac, serial, revision, .. } = *sighting;
+    Identity { serial, mac: Some(mac), revision, board: revision.and_then(|revision| revision.board()) }
 }
 
 fn open_full(config: &Arc<Config>) -> Result<Full> {

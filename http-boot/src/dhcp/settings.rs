@@ -49,6 +49,16 @@ pub struct Reservation {
     pub who: ReservedFor,
     /// The address.
     pub address: Ipv4Addr,
+    /// An Ethernet address of the same Pi: it is known by that before its bootloader was seen.
+    pub also: Option<Mac>,
+}
+
+impl Reservation {
+    /// The address, by each name of its client.
+    fn by_each(&self) -> impl Iterator<Item = (ReservedFor, Ipv4Addr)> {
+        let also = self.also.map(ReservedFor::Mac);
+        std::iter::once(self.who).chain(also).map(|who| (who, self.address))
+    }
 }
 
 impl FromStr for Reservation {
@@ -67,7 +77,7 @@ impl FromStr for Reservation {
             (_, Ok(serial)) => ReservedFor::Serial(serial),
             (Err(mac), Err(serial)) => return Err(format!("'{who}' in '{text}' is {mac}, and {serial}")),
         };
-        Ok(Self { who, address })
+        Ok(Self { who, address, also: None })
     }
 }
 
@@ -195,6 +205,8 @@ const MOST_ADDRESSES: u64 = 1 << 16;
 const MOST_SERVERS: usize = 4;
 const LONGEST_DOMAIN: usize = 64;
 
+const NO_INTERFACE: &str = "no --dhcp-interface is given: name the one that the Pis are on";
+
 /// What is wrong with settings; one sentence each.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("; "))]
@@ -225,17 +237,53 @@ impl Settings {
             ntp: self.ntp.clone(),
             domain: self.domain.clone(),
             lease_time: self.lease_time.map_or(LEASE_TIME, |time| time.0),
-            reserved: self.reserve.iter().map(|one| (one.who, one.address)).collect(),
+            reserved: self.reserve.iter().flat_map(Reservation::by_each).collect(),
             reserved_addresses: self.reserve.iter().map(|one| one.address).collect(),
             leases: self.leases.clone().unwrap_or_else(default_leases),
             anyone: self.anyone,
         })
     }
 
+    /// What is wrong with them on any machine.
+    pub fn wrong_anywhere(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.interfaces.is_empty() {
+            wrong.push(NO_INTERFACE.into());
+        }
+        self.check_mode(&mut wrong);
+        self.check_values(&mut wrong);
+        wrong
+    }
+
+    /// The flags that say the same.
+    pub fn flags(&self) -> Vec<&'static str> {
+        let given = [
+            ("--dhcp", true),
+            ("--dhcp-interface", !self.interfaces.is_empty()),
+            ("--dhcp-server", self.server.is_some()),
+        ];
+        given.into_iter().chain(self.only_full()).filter(|(_, given)| *given).map(|(flag, _)| flag).collect()
+    }
+
+    /// Flags that are for a server which gives addresses, and whether they are given.
+    fn only_full(&self) -> [(&'static str, bool); 9] {
+        [
+            ("--dhcp-range", !self.ranges.is_empty()),
+            ("--dhcp-router", self.router.is_some()),
+            ("--dhcp-dns", !self.dns.is_empty()),
+            ("--dhcp-ntp", !self.ntp.is_empty()),
+            ("--dhcp-domain", self.domain.is_some()),
+            ("--dhcp-lease-time", self.lease_time.is_some()),
+            ("--dhcp-reserve", !self.reserve.is_empty()),
+            ("--dhcp-leases", self.leases.is_some()),
+            ("--dhcp-anyone", self.anyone),
+        ]
+    }
+
     fn links(&self, machine: &[Interface], wrong: &mut Vec<String>) -> Vec<Link> {
         let mut links: Vec<Link> = Vec::new();
         if self.interfaces.is_empty() {
-            wrong.push("no --dhcp-interface is given: name the one that the Pis are on".into());
+            wrong.push(NO_INTERFACE.into());
         }
         for name in &self.interfaces {
             let Some(interface) = machine.iter().find(|interface| interface.name == *name) else {
@@ -278,18 +326,7 @@ impl Settings {
             }
             return;
         };
-        let only_full = [
-            ("--dhcp-range", !self.ranges.is_empty()),
-            ("--dhcp-router", self.router.is_some()),
-            ("--dhcp-dns", !self.dns.is_empty()),
-            ("--dhcp-ntp", !self.ntp.is_empty()),
-            ("--dhcp-domain", self.domain.is_some()),
-            ("--dhcp-lease-time", self.lease_time.is_some()),
-            ("--dhcp-reserve", !self.reserve.is_empty()),
-            ("--dhcp-leases", self.leases.is_some()),
-            ("--dhcp-anyone", self.anyone),
-        ];
-        for (flag, _) in only_full.into_iter().filter(|(_, given)| *given) {
+        for (flag, _) in self.only_full().into_iter().filter(|(_, given)| *given) {
             wrong.push(format!(
                 "{flag} is for --dhcp full: with proxy, the site's own server gives addresses"
             ));
@@ -408,9 +445,12 @@ impl Settings {
 
     fn check_reservations(&self, links: &[Link], networks: &[Network], wrong: &mut Vec<String>) {
         let (mut whos, mut addresses) = (HashSet::new(), HashSet::new());
-        for Reservation { who, address } in &self.reserve {
-            if !whos.insert(*who) {
-                wrong.push(format!("{who} has two reservations"));
+        for reservation in &self.reserve {
+            let Reservation { who, address, .. } = reservation;
+            for (who, _) in reservation.by_each() {
+                if !whos.insert(who) {
+                    wrong.push(format!("{who} has two reservations"));
+                }
             }
             if !addresses.insert(*address) {
                 wrong.push(format!("{address} is reserved twice"));

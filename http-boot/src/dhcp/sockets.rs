@@ -73,6 +73,11 @@ impl Sockets {
         })
     }
 
+    /// From now on answers come from this address.
+    pub fn set_identity(&mut self, identity: Ipv4Addr) {
+        self.identity = identity;
+    }
+
     /// Whether they are still those of this interface: one that was unplugged comes back as another.
     pub fn are_of(&self, interface: &Interface) -> bool {
         self.index == interface.index && self.mac == interface.mac
@@ -185,7 +190,7 @@ fn udp(interface: &str, port: u16) -> Result<OwnedFd> {
     }
 }
 
-type Filter = [(u16, u8, u8, u32)];
+pub(crate) type Filter = [(u16, u8, u8, u32)];
 
 /// Which IPv4 packets the kernel gives us: UDP, the first part of a datagram, to port 68. Classic BPF, as (code, jump if
 /// true, jump if false, number); without it we would be woken by all the server's traffic.
@@ -201,8 +206,60 @@ const TO_CLIENTS: [(u16, u8, u8, u32); 9] = [
     (0x06, 0, 0, 0),                  // drop it
 ];
 
+/// A socket for what goes to clients on an interface, without a server's others.
+#[derive(Debug)]
+pub(crate) struct PacketSocket {
+    socket: OwnedFd,
+    index: u32,
+}
+
+impl PacketSocket {
+    /// Opens it.
+    ///
+    /// # Errors
+    /// Where it cannot be opened; says what it takes.
+    pub(crate) fn of_clients(name: &str, index: u32) -> Result<Self> {
+        Ok(Self { socket: packets(name, index, libc::ETH_P_IP, Some(&TO_CLIENTS))?, index })
+    }
+
+    /// The socket.
+    pub(crate) fn socket(&self) -> &OwnedFd {
+        &self.socket
+    }
+
+    /// Sends an IPv4 packet to all.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub(crate) fn broadcast(&self, packet: &[u8]) -> Result<(), Errno> {
+        let to = link_address(self.index, libc::ETH_P_IP, BROADCAST_MAC)?;
+        sendto(self.socket.as_raw_fd(), packet, &to, MsgFlags::empty()).map(drop)
+    }
+}
+
+/// What came in at a packet socket; `None`: there is nothing now.
+pub(crate) fn read<'a>(socket: &OwnedFd, buffer: &'a mut [u8]) -> Option<&'a [u8]> {
+    let length = recv(socket.as_raw_fd(), buffer, MsgFlags::empty()).ok()?;
+    buffer.get(..length)
+}
+
+/// Hears what goes to a group of hosts (packet(7), `PACKET_ADD_MEMBERSHIP`).
+///
+/// # Errors
+/// The kernel's.
+pub(crate) fn join(socket: &OwnedFd, index: u32, group: [u8; 6]) -> Result<(), Errno> {
+    let [a, b, c, d, e, f] = group;
+    let request = libc::packet_mreq {
+        mr_ifindex: index.try_into().map_err(|_| Errno::ENODEV)?,
+        mr_type: libc::PACKET_MR_MULTICAST as u16,
+        mr_alen: 6,
+        mr_address: [a, b, c, d, e, f, 0, 0],
+    };
+    set(socket, libc::SOL_PACKET, libc::PACKET_ADD_MEMBERSHIP, &request)
+}
+
 /// A packet socket on one interface, for one protocol; without the packets that we send ourselves.
-fn packets(name: &str, index: u32, protocol: i32, filter: Option<&Filter>) -> Result<OwnedFd> {
+pub(crate) fn packets(name: &str, index: u32, protocol: i32, filter: Option<&Filter>) -> Result<OwnedFd> {
     let socket = match socket(AddressFamily::Packet, SockType::Datagram, FLAGS, None) {
         Ok(socket) => socket,
         Err(Errno::EPERM | Errno::EACCES) => {

@@ -39,8 +39,15 @@ pub struct Watch {
 impl Watch {
     /// A watch that reports there.
     pub fn new(config: &Config, findings: Arc<Findings>) -> Self {
-        let ours = config.links.iter().map(|link| link.identity).collect();
-        Self { mode: config.mode, ours, asking: Recent::new(PIS), findings }
+        let mut watch = Self { mode: config.mode, ours: Vec::new(), asking: Recent::new(PIS), findings };
+        watch.set_config(config);
+        watch
+    }
+
+    /// For other settings.
+    pub fn set_config(&mut self, config: &Config) {
+        self.mode = config.mode;
+        self.ours = config.links.iter().map(|link| link.identity).collect();
     }
 
     /// Reports what was found elsewhere.

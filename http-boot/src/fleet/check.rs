@@ -7,6 +7,7 @@ use init::manifest::{MANIFEST_LIMIT, Manifest};
 use init::server_plan::{PlanError, ServerPlan};
 
 use super::assignment::Answer;
+use super::dhcp::in_table_words;
 use super::file::{Boot, DeviceEntry, FLEET_FORMAT, FLEET_LIMIT, FleetFile, GroupEntry, ImageEntry, Orders};
 use super::{Device, Fleet, Group, Image};
 use crate::clients::Identity;
@@ -26,6 +27,14 @@ const CONFIG_LINE_LIMIT: usize = 98;
 #[error("{}", .0.join("\n"))]
 pub struct Findings(pub Vec<String>);
 
+impl Findings {
+    /// Each with the file before it.
+    #[must_use]
+    pub fn at(self, path: &Path) -> Self {
+        Self(self.0.iter().map(|one| format!("{}: {one}", path.display())).collect())
+    }
+}
+
 impl Fleet {
     /// Reads a file.
     ///
@@ -42,9 +51,7 @@ impl Fleet {
         }
         let text =
             std::fs::read_to_string(path).map_err(|error| one(format!("{}: {error}", path.display())))?;
-        Self::parse(&text, root).map_err(|Findings(all)| {
-            Findings(all.iter().map(|one| format!("{}: {one}", path.display())).collect())
-        })
+        Self::parse(&text, root).map_err(|findings| findings.at(path))
     }
 
     /// Reads a text. With a root, the files that it names have to be there.
@@ -100,7 +107,14 @@ impl Check<'_> {
             devices.extend(self.device(entry, &images, &names));
         }
         self.unique(&devices);
-        Fleet { server, defaults: file.defaults, images, groups, devices }
+        let fleet = Fleet { server, defaults: file.defaults, images, groups, devices, dhcp: file.dhcp };
+        // Without a table, flags may say the rest.
+        if let Ok(Some(settings)) = fleet.dhcp(None) {
+            for finding in settings.wrong_anywhere() {
+                self.say("dhcp", in_table_words(&finding));
+            }
+        }
+        fleet
     }
 
     /// Without a slash at its end.
@@ -192,8 +206,8 @@ impl Check<'_> {
             self.say(&place, format!("there is no group {group:?}"));
         }
         self.orders(&place, &entry.orders, images);
-        let DeviceEntry { name, tags, groups, orders, .. } = entry;
-        Some(Device { serial, mac, name, tags, groups, orders })
+        let DeviceEntry { name, address, tags, groups, orders, .. } = entry;
+        Some(Device { serial, mac, name, address, tags, groups, orders })
     }
 
     fn unique(&mut self, devices: &[Device]) {
@@ -202,7 +216,8 @@ impl Check<'_> {
             let serial = device.serial.map(|serial| format!("serial {serial}"));
             let mac = device.mac.map(|mac| format!("mac {mac}"));
             let name = device.name.as_ref().map(|name| format!("name {name}"));
-            for what in [serial, mac, name].into_iter().flatten() {
+            let address = device.address.map(|address| format!("address {address}"));
+            for what in [serial, mac, name, address].into_iter().flatten() {
                 if !seen.insert(what.clone()) {
                     self.say("devices", format!("two of them have the {what}"));
                 }

@@ -1,8 +1,11 @@
 //! `fleet.toml` as it is written. Anything may be in it: see [`super::check`].
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
+
+use crate::dhcp::settings::Settings;
 
 /// The version of this format.
 pub const FLEET_FORMAT: u32 = 1;
@@ -23,6 +26,8 @@ pub struct FleetFile {
     /// OS images, by the name that orders use.
     #[serde(default)]
     pub images: BTreeMap<String, ImageEntry>,
+    /// DHCP: what the flags `--dhcp…` say, by the same names.
+    pub dhcp: Option<Settings>,
     /// Groups, in the order in which they count: a later one beats an earlier one.
     #[serde(default, rename = "group")]
     pub groups: Vec<GroupEntry>,
@@ -71,6 +76,8 @@ pub struct DeviceEntry {
     pub mac: Option<String>,
     /// What people call it; a host name.
     pub name: Option<String>,
+    /// Its IPv4 address, where this server gives addresses.
+    pub address: Option<Ipv4Addr>,
     /// Words that groups look for.
     #[serde(default)]
     pub tags: Vec<String>,

@@ -5,6 +5,7 @@
 
 pub mod assignment;
 pub mod check;
+pub mod dhcp;
 pub mod file;
 pub mod report;
 pub mod template;
@@ -14,11 +15,13 @@ pub mod watch;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 
 use assignment::Assignment;
 use file::Orders;
 
 use crate::clients::Identity;
+use crate::dhcp::settings::Settings;
 use crate::mac::Mac;
 use crate::pi::PiSerial;
 
@@ -32,6 +35,8 @@ pub struct Fleet {
     images: BTreeMap<String, Image>,
     groups: Vec<Group>,
     devices: Vec<Device>,
+    /// The table `[dhcp]`.
+    dhcp: Option<Settings>,
 }
 
 /// An OS image, as paths below the root.
@@ -61,6 +66,8 @@ pub struct Device {
     pub mac: Option<Mac>,
     /// What people call it.
     pub name: Option<String>,
+    /// Its address, where this server gives them.
+    pub address: Option<Ipv4Addr>,
     tags: Vec<String>,
     groups: Vec<String>,
     orders: Orders,

@@ -257,3 +257,74 @@ proptest! {
         }
     }
 }
+
+const DHCP: &str = r#"
+format = 1
+[dhcp]
+mode = "full"
+interfaces = ["eth0"]
+ranges = ["192.0.2.50-192.0.2.60"]
+lease-time = "1h"
+[[device]]
+serial = "10000000abcdef01"
+mac = "dc:a6:32:01:36:c2"
+address = "192.0.2.7"
+[[device]]
+mac = "dc:a6:32:01:36:c3"
+address = "192.0.2.8"
+"#;
+
+#[test]
+fn a_table_and_addresses_say_what_flags_say() {
+    use crate::dhcp::interface::Interface;
+    use crate::dhcp::settings::{Mode, ReservedFor, Settings};
+    let fleet = Fleet::parse(DHCP, None).unwrap();
+    let settings = fleet.dhcp(None).unwrap().unwrap();
+    assert_eq!((settings.mode, settings.reserve.len()), (Mode::Full, 2));
+    let eth0 = Interface {
+        name: "eth0".into(),
+        index: 2,
+        mac: Mac([2, 0, 0, 0, 0, 1]),
+        addresses: vec![(Ipv4Addr::new(192, 0, 2, 1), 24)],
+    };
+    let config = settings.check(&[eth0]).unwrap();
+    let of = |who| config.reserved.get(&who).map(|address| address.octets()[3]);
+    assert_eq!(of(ReservedFor::Serial(PiSerial(0xabcd_ef01))), Some(7));
+    assert_eq!(of(ReservedFor::Mac("dc:a6:32:01:36:c2".parse().unwrap())), Some(7));
+    assert_eq!(of(ReservedFor::Mac("dc:a6:32:01:36:c3".parse().unwrap())), Some(8));
+
+    let flags = r#"{"mode": "full", "interfaces": ["eth0"], "dns": ["192.0.2.3"]}"#;
+    let flags: Settings = serde_json::from_str(flags).unwrap();
+    let error = fleet.dhcp(Some(&flags)).unwrap_err();
+    assert!(error.contains("--dhcp, --dhcp-interface, --dhcp-dns on the command line"), "{error}");
+    let without_table =
+        DHCP.split("[dhcp]").next().unwrap().to_owned() + &DHCP[DHCP.find("[[device]]").unwrap()..];
+    let fleet = Fleet::parse(&without_table, None).unwrap();
+    assert_eq!(fleet.dhcp(None), Ok(None));
+    assert_eq!(fleet.dhcp(Some(&flags)).unwrap().unwrap().reserve.len(), 2);
+    let proxy = Settings { mode: Mode::Proxy, ..flags };
+    assert!(fleet.dhcp(Some(&proxy)).unwrap().unwrap().reserve.is_empty());
+}
+
+#[test]
+fn what_is_wrong_with_the_table_is_said_in_its_own_words() {
+    for (from, to, said) in [
+        ("full", "half", "unknown variant `half`"),
+        ("interfaces = [\"eth0\"]\n", "", "dhcp: no dhcp.interfaces is given"),
+        ("ranges = [\"192.0.2.50-192.0.2.60\"]", "ranges = [\"7\"]", "'7' is not FIRST-LAST"),
+        ("1h", "1s", "dhcp: dhcp.lease-time 1s is not between a minute and a year"),
+        ("lease-time", "lease", "unknown field `lease`"),
+        (
+            "full",
+            "proxy",
+            "dhcp: dhcp.reserve or an address of a device is for dhcp.mode = \"full\": with proxy",
+        ),
+        ("192.0.2.8", "192.0.2.7", "devices: two of them have the address 192.0.2.7"),
+        ("192.0.2.8", "192.0.2", "invalid IPv4 address"),
+    ] {
+        let text = DHCP.replace(from, to);
+        assert_ne!(text, DHCP);
+        let error = Fleet::parse(&text, None).unwrap_err().to_string();
+        assert!(error.contains(said), "{to}: {error}");
+    }
+}

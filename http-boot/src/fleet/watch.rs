@@ -1,7 +1,8 @@
 //! The file, read again when it has changed. A change that is wrong changes nothing: the fleet stays as it was, and the log says why.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock};
 use std::time::{Duration, SystemTime};
 
 use super::Fleet;
@@ -15,11 +16,11 @@ use crate::http::files::Root;
 pub const INTERVAL: Duration = Duration::from_secs(1);
 
 /// A fleet's file, and what it last said that was right.
-#[derive(Debug)]
 pub struct Watched {
     path: PathBuf,
     root: Arc<Root>,
     now: RwLock<Now>,
+    gate: OnceLock<Gate>,
 }
 
 #[derive(Debug)]
@@ -30,8 +31,17 @@ struct Now {
     findings: Option<Findings>,
 }
 
+/// Takes what of a file takes effect elsewhere, or says all that is wrong with it, and has then taken nothing.
+pub type Gate = Box<dyn Fn(&Fleet) -> Result<(), Findings> + Send + Sync>;
+
 /// Enough to see that a file is another one.
 type Version = (SystemTime, u64, u64);
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").field("path", &self.path).field("now", &self.now).finish_non_exhaustive()
+    }
+}
 
 impl Watched {
     /// Reads the file.
@@ -41,7 +51,13 @@ impl Watched {
     pub fn open(path: &Path, root: Arc<Root>) -> Result<Self, Findings> {
         let version = version(path);
         let fleet = Arc::new(Fleet::read(path, Some(&root))?);
-        Ok(Self { path: path.into(), root, now: RwLock::new(Now { fleet, version, findings: None }) })
+        let now = RwLock::new(Now { fleet, version, findings: None });
+        Ok(Self { path: path.into(), root, now, gate: OnceLock::new() })
+    }
+
+    /// From now on, a change counts only where this takes it, too.
+    pub fn set_gate(&self, gate: Gate) {
+        let _is_set_once = self.gate.set(gate);
     }
 
     /// The fleet as of the last file that was right.
@@ -61,6 +77,10 @@ impl Watched {
             return;
         }
         let read = Fleet::read(&self.path, Some(&self.root));
+        let read = read.and_then(|fleet| match self.gate.get().map(|gate| gate(&fleet)) {
+            Some(Err(findings)) => Err(findings.at(&self.path)),
+            _ => Ok(fleet),
+        });
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
         now.version = version;
         match read {

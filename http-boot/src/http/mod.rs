@@ -3,6 +3,7 @@
 //! The client that matters most is a boot ROM's (`docs/http-boot.md`): every answer that it could get has a
 //! `Content-Length`, none is chunked, compressed or a redirect. (A browser is redirected, and gets live updates in chunks.)
 
+pub mod answered;
 pub mod body;
 pub mod caller;
 pub mod conditions;
@@ -33,11 +34,8 @@ use crate::images::Images;
 use crate::live::Live;
 use crate::metrics::Metrics;
 use crate::state::State;
-use crate::{api, web};
+use crate::{api, bootloader, web};
 use files::Root;
-
-/// What the User-Agent of a Pi's bootloader starts with.
-const BOOTLOADER: &str = "rpiboot/";
 
 /// What all requests share.
 #[derive(Debug)]
@@ -83,7 +81,7 @@ impl Site {
     /// Notes the bootloader that a request came from, if one says so.
     fn saw_agent(&self, peer: SocketAddr, headers: &HeaderMap) {
         let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        if let Some(state) = self.state.as_ref().filter(|_| agent.starts_with(BOOTLOADER)) {
+        if let Some(state) = self.state.as_ref().filter(|_| agent.starts_with(bootloader::PREFIX)) {
             state.saw_bootloader(peer.ip().to_canonical(), agent);
         }
     }

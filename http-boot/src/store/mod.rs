@@ -5,6 +5,7 @@
 //! time (`a_kill_loses_no_acknowledged_change` in `tests/web.rs`).
 
 pub mod audit;
+pub mod findings;
 pub mod orders;
 pub mod people;
 pub mod prune;
@@ -21,7 +22,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use rusqlite::{Connection, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 
@@ -133,6 +134,28 @@ impl Store {
         let transaction = connection.transaction().context("beginning to read the database")?;
         read(&transaction)
     }
+}
+
+/// Opens the database in `folder` to look at it, beside a server that may be running. Nothing is made or changed.
+///
+/// # Errors
+/// Where there is none, it cannot be read, or another version of http-boot made it.
+pub fn look(folder: &Path) -> Result<Connection> {
+    let file = folder.join(FILE);
+    let doing = || format!("opening the database {}", file.display());
+    let connection =
+        Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).with_context(doing)?;
+    connection.busy_timeout(BUSY).with_context(doing)?;
+    let version: usize =
+        connection.pragma_query_value(None, "user_version", |row| row.get(0)).with_context(doing)?;
+    if version != schema::VERSION {
+        bail!(
+            "{} has version {version}, and this http-boot reads {}: use the one that serves with it",
+            file.display(),
+            schema::VERSION
+        );
+    }
+    Ok(connection)
 }
 
 fn connect(file: &Path, synchronous: &str) -> Result<Connection> {

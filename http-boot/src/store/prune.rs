@@ -25,6 +25,8 @@ pub struct Policy {
     pub audit: u64,
     /// Bootloaders.
     pub bootloaders: u64,
+    /// Findings.
+    pub findings: u64,
 }
 
 impl Default for Policy {
@@ -38,6 +40,7 @@ impl Default for Policy {
             bytes: 256 << 20,
             audit: 100_000,
             bootloaders: 8192,
+            findings: 1024,
         }
     }
 }
@@ -75,6 +78,12 @@ pub fn prune(transaction: &Transaction<'_>, policy: &Policy) -> Result<()> {
         "DELETE FROM bootloaders WHERE (address, version) IN
            (SELECT address, version FROM bootloaders ORDER BY last_seen DESC LIMIT -1 OFFSET ?1)",
         params![policy.bootloaders],
+    )?;
+    transaction.execute("DELETE FROM findings WHERE last_seen < ?1", params![before])?;
+    transaction.execute(
+        "DELETE FROM findings WHERE cause IN
+           (SELECT cause FROM findings ORDER BY last_seen DESC LIMIT -1 OFFSET ?1)",
+        params![policy.findings],
     )?;
     let audit_before = now() - Millis::from(policy.audit_days) * DAY;
     transaction.execute(

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use rusqlite::{Connection, TransactionBehavior};
 
 use super::Store;
+use super::findings::{self, Found};
 use super::prune::{Policy, prune};
 use super::seen::{self, Seen, Sighting};
 
@@ -30,6 +31,7 @@ const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 enum Report {
     Event(Box<Seen>),
     Bootloader(Sighting),
+    Finding(Box<Found>),
     Flush(SyncSender<()>),
 }
 
@@ -66,6 +68,11 @@ impl Recorder {
     /// Records a bootloader, or counts it as dropped.
     pub fn bootloader(&self, sighting: Sighting) {
         self.send(Report::Bootloader(sighting));
+    }
+
+    /// Records what was found to be wrong, or counts it as dropped.
+    pub fn finding(&self, found: Found) {
+        self.send(Report::Finding(Box::new(found)));
     }
 
     /// How many reports were dropped.
@@ -131,6 +138,7 @@ impl Writer {
             match report {
                 Report::Event(seen) => seen::record(&transaction, seen)?,
                 Report::Bootloader(sighting) => seen::record_bootloader(&transaction, sighting)?,
+                Report::Finding(found) => findings::record(&transaction, found)?,
                 Report::Flush(_) => {}
             }
         }

@@ -3,8 +3,11 @@
 use anyhow::{Context, Result, bail};
 use rusqlite::{Connection, TransactionBehavior};
 
+/// The version that [`migrate`] brings a database to.
+pub(super) const VERSION: usize = MIGRATIONS.len();
+
 /// What brings a database from version N to N + 1 stands at place N. What was released is never edited.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 
 /// Brings the database up to date.
 ///

@@ -258,6 +258,24 @@ pub fn events(connection: &Connection, boot: i64, count: u32) -> Result<Vec<Rece
     Ok(events)
 }
 
+/// Bootloaders of all addresses, with when they were first and last seen; the last seen first.
+///
+/// # Errors
+/// The database's.
+pub fn all_bootloaders(connection: &Connection, count: u32) -> Result<Vec<(Sighting, Millis)>> {
+    let mut statement = connection.prepare_cached(
+        "SELECT address, version, last_seen, first_seen FROM bootloaders ORDER BY last_seen DESC, address LIMIT ?1",
+    )?;
+    let mut rows = statement.query([count])?;
+    let mut all = Vec::new();
+    while let Some(row) = rows.next()? {
+        let address: String = row.get(0)?;
+        let sighting = Sighting { address: address.parse()?, version: row.get(1)?, at: row.get(2)? };
+        all.push((sighting, row.get(3)?));
+    }
+    Ok(all)
+}
+
 /// Bootloaders that asked for files, the last seen first.
 ///
 /// # Errors

@@ -91,6 +91,12 @@ impl Engine {
         self.table.len()
     }
 
+    /// Cuts them, and tells their clients: what is to be called when the wait is over.
+    pub fn cutter(&self) -> impl FnOnce() + use<> {
+        let table = Arc::clone(&self.table);
+        move || table.stop()
+    }
+
     /// Waits until the transfers that there are have ended. No server may run any more.
     pub async fn finish(engine: Arc<Self>) {
         let Some(Self { running, mut ended, threads: _threads, .. }) = Arc::into_inner(engine) else {
@@ -102,7 +108,7 @@ impl Engine {
 }
 
 /// As many file descriptors as this process may have. (Nothing here uses `select`, for which 1024 is the limit.)
-fn raise_descriptor_limit() -> usize {
+pub(crate) fn raise_descriptor_limit() -> usize {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
     let before = limit.current;

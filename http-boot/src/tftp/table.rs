@@ -69,6 +69,7 @@ struct Entries {
 pub struct Table {
     limits: Limits,
     began: Instant,
+    stops: AtomicBool,
     entries: Mutex<Entries>,
 }
 
@@ -95,7 +96,12 @@ pub struct Seat {
 impl Table {
     /// An empty one.
     pub fn new(limits: Limits) -> Arc<Self> {
-        Arc::new(Self { limits, began: Instant::now(), entries: Mutex::default() })
+        Arc::new(Self {
+            limits,
+            began: Instant::now(),
+            stops: AtomicBool::new(false),
+            entries: Mutex::default(),
+        })
     }
 
     /// Decides about a question.
@@ -128,6 +134,14 @@ impl Table {
         true
     }
 
+    /// Takes all places away: the server stops.
+    pub fn stop(&self) {
+        self.stops.store(true, Ordering::Relaxed);
+        let mut entries = self.entries();
+        let all: Vec<_> = entries.by_key.iter().map(|(key, entry)| (*key, entry.number)).collect();
+        all.into_iter().for_each(|(key, number)| entries.remove(key, number));
+    }
+
     /// How many transfers there are.
     pub fn len(&self) -> usize {
         self.entries().by_key.len()
@@ -148,6 +162,11 @@ impl Table {
 }
 
 impl Seat {
+    /// Whether the place was taken away because the server stops.
+    pub fn stops(&self) -> bool {
+        self.table.stops.load(Ordering::Relaxed)
+    }
+
     /// The client said something.
     pub fn heard(&self) {
         self.life.last.store(self.table.now(), Ordering::Relaxed);

@@ -39,6 +39,8 @@ pub struct Question {
 enum Cut {
     /// The place is needed by others.
     Displaced,
+    /// The server stops.
+    Stopped,
     /// The bytes cannot be had.
     Read(io::Error),
 }
@@ -141,6 +143,7 @@ impl Transfer {
                 }
                 heard = self.inbox.recv() => match heard {
                     Some(heard) => self.hear(heard),
+                    None if self.seat.stops() => return Some(self.say_that_it_stops().await),
                     None => return Some(Cut::Displaced),
                 },
                 heard = self.line.hear() => self.hear(heard),
@@ -150,6 +153,14 @@ impl Transfer {
                 tree.heard(route.peer.ip(), &request.name);
             }
         }
+    }
+
+    /// To who was heard: an address that was made up gets no more than it has to.
+    async fn say_that_it_stops(&self) -> Cut {
+        if self.session.is_heard() {
+            send_error(&self.line, ErrorCode::OTHER, "the server stops: ask again").await;
+        }
+        Cut::Stopped
     }
 
     fn hear(&mut self, heard: Heard) {
@@ -258,6 +269,8 @@ impl Transfer {
         }
         match (cut, self.session.end()) {
             (Some(Cut::Read(error)), _) => say!(error, "tftp cut: {error}"),
+            (Some(Cut::Stopped), _) if self.session.is_heard() => say!(warn, "tftp cut: the server stops"),
+            (Some(Cut::Stopped), _) => say!(debug, "tftp: a question came when the server stopped"),
             (Some(Cut::Displaced), _) if self.session.is_heard() => {
                 say!(warn, "tftp cut: the client was silent and others need the place")
             }

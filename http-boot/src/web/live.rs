@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{Extension, Path, RawQuery, State};
@@ -26,8 +26,6 @@ use super::{device, devices};
 use crate::devices::{Moment, Serial};
 use crate::http::{Peer, Site, caller, text};
 
-/// The most pages that are updated live at once. Each holds a connection.
-const PAGES: usize = 128;
 /// How long changes are gathered into one update.
 const GATHER: Duration = Duration::from_millis(250);
 /// How often a page without changes hears that the server is there, and is asked whether it still may listen.
@@ -76,9 +74,9 @@ fn start<F>(site: Arc<Site>, peer: SocketAddr, headers: HeaderMap, feed: impl Fn
 where
     F: Future<Output = Option<Infallible>> + Send + 'static,
 {
-    if site.live.listeners() >= PAGES {
+    let Some(seat) = site.live.seats.admit(peer.ip(), Instant::now()) else {
         return text(StatusCode::SERVICE_UNAVAILABLE, "too many pages are updated live");
-    }
+    };
     let (sender, receiver) = mpsc::channel(QUEUE);
     let changes = site.live.listen();
     let mut stopping = site.live.stopping();
@@ -87,6 +85,8 @@ where
         tokio::select! {
             _ = feeding => {}
             _ = stopping.wait_for(|stops| *stops) => {}
+            // The browser comes again, as it does after any cut.
+            () = seat.lost() => {}
         }
     });
     let mut response = Response::new(Body::new(Feed(receiver)));

@@ -9,6 +9,8 @@
 
 mod bootloader;
 mod clients;
+mod doctor;
+mod fleet;
 mod full;
 mod proxy;
 mod site;

@@ -134,9 +134,15 @@ impl Site {
 
     /// Starts `http-boot serve` on a host, with these flags besides, and waits until it listens.
     pub(crate) fn serve(&mut self, host: &str, flags: &str) -> Started {
+        self.serve_with(host, flags, "")
+    }
+
+    /// The same, after these words of shell.
+    pub(crate) fn serve_with(&mut self, host: &str, flags: &str, before: &str) -> Started {
         let (binary, root) = (env!("CARGO_BIN_EXE_http-boot"), self.path("root"));
         std::fs::create_dir_all(&root).unwrap();
-        let line = format!("exec {binary} serve --root {} --listen 127.0.0.1:0 {flags}", root.display());
+        let line =
+            format!("{before} exec {binary} serve --root {} --listen 127.0.0.1:0 {flags}", root.display());
         let started = self.start(host, &line);
         self.wait_said(started, "listening on http");
         started

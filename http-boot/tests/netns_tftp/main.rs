@@ -296,3 +296,40 @@ fn a_flood_of_questions_stops_nobody() {
         });
     }
 }
+
+/// A client that takes its time: an ACK each 200 ms, so that it is never silent.
+fn is_told_that_the_server_stops(site: &Site, second_signal: bool) {
+    inside(&site.client(), || {
+        let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        socket.send_to(&request(1, b"large", &[("blksize", "512")]), ASKED).unwrap();
+        let (mut buffer, mut signals) = ([0; 1024], 0);
+        let text = loop {
+            let (length, from) = socket.recv_from(&mut buffer).unwrap();
+            let block = match &buffer[..length] {
+                [0, 6, ..] => [0, 0],
+                [0, 3, high, low, ..] => [*high, *low],
+                [0, 5, 0, 0, text @ ..] => break String::from_utf8_lossy(text).into_owned(),
+                other => panic!("{other:?}"),
+            };
+            std::thread::sleep(Duration::from_millis(200));
+            socket.send_to(&[0, 4, block[0], block[1]], from).unwrap();
+            if signals == 0 || second_signal && signals == 1 && !site.log_of("stopping on").is_empty() {
+                signals += 1;
+                site.signal("TERM");
+            }
+        };
+        assert!(text.starts_with("the server stops"), "{text}");
+    });
+}
+
+#[test]
+fn a_client_that_is_cut_at_the_stop_is_told() {
+    for (arguments, second_signal) in [(&[][..], false), (&["--tftp-single-port"], true)] {
+        let mut site = Site::new(Weather::CLEAR, 1);
+        site.put("large", &noise(1_000_000));
+        site.serve(arguments);
+        is_told_that_the_server_stops(&site, second_signal);
+        site.wait_for_log("tftp cut: the server stops");
+    }
+}

@@ -108,6 +108,17 @@ impl Site {
         }
     }
 
+    /// The lines with these words so far.
+    pub(crate) fn log_of(&self, words: &str) -> Vec<String> {
+        self.log().into_iter().filter(|line| line.contains(words)).collect()
+    }
+
+    /// Sends a signal to the server.
+    pub(crate) fn signal(&self, name: &str) {
+        let pid = self.server.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([&format!("-{name}"), &pid]).status().unwrap().success());
+    }
+
     pub(crate) fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }

@@ -63,7 +63,7 @@ libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
         if let Some(answer) = proxy::answer(&CONFIG.links[0], &request, &who, None) {
             assert!(Message::parse(&answer.bytes).unwrap().given.is_unspecified());
         }
-        let question = Question { link: 0, request: &request, who: &who, serial: None, now };
+        let question = Question { link: 0, request: &request, who: &who, serial: None, boots: true, now };
         let step = match full.answer(&question) {
             Step::Probe(address, _) => full.probed(address, None, now).unwrap().1,
             step => step,

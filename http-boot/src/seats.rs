@@ -1,0 +1,234 @@
+//! Places for a limited number of clients, shared out fairly among their addresses.
+//!
+//! While there is room, an address may hold as many as it likes: a whole site may come from behind one address translation.
+//! When all are taken, who holds few of them gets one of those who hold many. What waits for its client goes before what is
+//! being answered, and what has waited longest goes first, so that connections that are only held open keep nobody out.
+
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+/// A client that has just come is not sent away for one that holds nearly as little: it may be about to ask.
+const FRESH: Duration = Duration::from_secs(5);
+/// How often the log says that all are taken.
+const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
+
+/// All places of one kind.
+#[derive(Debug)]
+pub struct Seats {
+    /// What they are, for the log: `connections`.
+    what: &'static str,
+    most: usize,
+    table: Mutex<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_number: HashMap<u64, Sitting>,
+    held: HashMap<IpAddr, usize>,
+    next: u64,
+    complained: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Sitting {
+    client: IpAddr,
+    is_answered: bool,
+    /// Since when it waits for its client, or is answered.
+    since: Instant,
+    leave: Arc<Notify>,
+}
+
+/// A place that a client holds; free again when this is dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    number: u64,
+    leave: Arc<Notify>,
+}
+
+/// A time in which a client is answered.
+#[derive(Debug)]
+pub struct Answering(Arc<Seat>);
+
+impl Seats {
+    /// So many of them.
+    pub fn new(what: &'static str, most: usize) -> Arc<Self> {
+        Arc::new(Self { what, most, table: Mutex::default() })
+    }
+
+    /// How many are taken.
+    pub fn taken(&self) -> usize {
+        self.table().by_number.len()
+    }
+
+    /// A place for a client that has come; another one may have to leave for it. `None`: it is this one that has to go.
+    pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Seat> {
+        let client = address.to_canonical();
+        let mut table = self.table();
+        if table.by_number.len() >= self.most {
+            let leaves = table.first_to_leave(client, now);
+            if table.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_EVERY) {
+                table.complained = Some(now);
+                self.complain(&table);
+            }
+            table.remove(leaves?);
+        }
+        let (number, leave) = (table.next, Arc::new(Notify::new()));
+        table.next += 1;
+        let sitting = Sitting { client, is_answered: false, since: now, leave: leave.clone() };
+        table.by_number.insert(number, sitting);
+        *table.held.entry(client).or_default() += 1;
+        Some(Seat { seats: self.clone(), number, leave })
+    }
+
+    fn complain(&self, table: &Table) {
+        let Some((address, held)) = table.held.iter().max_by_key(|(_, held)| **held) else { return };
+        tracing::warn!(
+            "all {} {} are taken, {held} of them by {address}: who holds most has to give some to others",
+            self.most,
+            self.what
+        );
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    /// Who leaves, for a client that has come.
+    fn first_to_leave(&self, client: IpAddr, now: Instant) -> Option<u64> {
+        let own = self.held.get(&client).copied().unwrap_or(0);
+        let may_go = |(number, sitting): (&u64, &Sitting)| {
+            let held = self.held.get(&sitting.client).copied().unwrap_or(0);
+            let since = now.saturating_duration_since(sitting.since);
+            let may = match sitting.is_answered {
+                true => held >= own + 2,
+                false => sitting.client == client || held >= own + 2 || held > own && since >= FRESH,
+            };
+            may.then_some((!sitting.is_answered, held, since, Reverse(*number)))
+        };
+        self.by_number.iter().filter_map(may_go).max().map(|(.., Reverse(number))| number)
+    }
+
+    fn remove(&mut self, number: u64) {
+        let Some(sitting) = self.by_number.remove(&number) else { return };
+        sitting.leave.notify_one();
+        if let Some(held) = self.held.get_mut(&sitting.client) {
+            *held -= 1;
+            if *held == 0 {
+                self.held.remove(&sitting.client);
+            }
+        }
+    }
+}
+
+impl Seat {
+    /// Waits until the place is needed for another client: for ever, mostly.
+    pub async fn lost(&self) {
+        self.leave.notified().await;
+    }
+
+    /// From now on, until what this gives is dropped, the client is being answered.
+    pub fn answering(self: &Arc<Self>) -> Answering {
+        self.mark(true);
+        Answering(self.clone())
+    }
+
+    fn mark(&self, is_answered: bool) {
+        if let Some(sitting) = self.seats.table().by_number.get_mut(&self.number) {
+            (sitting.is_answered, sitting.since) = (is_answered, Instant::now());
+        }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.table().remove(self.number);
+    }
+}
+
+impl Drop for Answering {
+    fn drop(&mut self) {
+        self.0.mark(false);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        Ipv4Addr::new(192, 0, 2, last).into()
+    }
+
+    /// So many seats for one client, a second apart.
+    fn sit(seats: &Arc<Seats>, who: u8, count: u64, start: Instant) -> Vec<Arc<Seat>> {
+        let one = |number| seats.admit(address(who), start + Duration::from_secs(number));
+        (0..count).map(|number| Arc::new(one(number).unwrap())).collect()
+    }
+
+    fn is_lost(seat: &Seat) -> bool {
+        !seat.seats.table().by_number.contains_key(&seat.number)
+    }
+
+    fn lost(seats: &[Arc<Seat>]) -> Vec<usize> {
+        (0..seats.len()).filter(|at| is_lost(&seats[*at])).collect()
+    }
+
+    #[test]
+    fn one_address_may_have_all_until_others_come() {
+        let (seats, start) = (Seats::new("seats", 4), Instant::now());
+        let many = sit(&seats, 1, 4, start);
+        let one = seats.admit(address(2), start).unwrap();
+        assert_eq!((lost(&many), is_lost(&one)), (vec![0], false), "the longest that waits goes");
+        let more = seats.admit(address(1), start).unwrap();
+        assert_eq!(lost(&many), [0, 1], "who holds most makes room for itself");
+        assert!(!is_lost(&one) && !is_lost(&more));
+        assert_eq!(seats.taken(), 4);
+        drop((many, one, more));
+        assert!(seats.taken() == 0 && seats.table().held.is_empty());
+    }
+
+    #[test]
+    fn who_is_answered_stays_longer() {
+        let (seats, start) = (Seats::new("seats", 3), Instant::now());
+        let many = sit(&seats, 1, 3, start);
+        let answers: Vec<_> = many[..2].iter().map(Seat::answering).collect();
+        let second = seats.admit(address(2), start).unwrap();
+        assert_eq!(lost(&many), [2]);
+        assert!(seats.admit(address(1), start).is_none(), "all of its own are answered");
+        let third = seats.admit(address(3), start).unwrap();
+        assert_eq!(lost(&many).len(), 2, "it holds two more than who comes");
+        // Each holds one, and all are answered or fresh.
+        assert!(seats.admit(address(4), start).is_none());
+        assert!(seats.admit(address(4), start + FRESH).is_some(), "and then they only wait");
+        assert_eq!([&second, &third].iter().filter(|seat| is_lost(seat)).count(), 1);
+        drop(answers);
+        assert!(many.iter().all(|seat| seat.seats.table().by_number.values().all(|s| !s.is_answered)));
+    }
+
+    #[test]
+    fn an_ipv4_address_is_one_however_it_is_written() {
+        let (seats, start) = (Seats::new("seats", 2), Instant::now());
+        let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
+        let both = [seats.admit(address(1), start), seats.admit(mapped, start)];
+        assert_eq!(seats.table().held.get(&address(1)), Some(&2));
+        drop(both);
+    }
+
+    #[tokio::test]
+    async fn who_has_to_leave_hears_of_it() {
+        let (seats, start) = (Seats::new("seats", 1), Instant::now());
+        let first = seats.admit(address(1), start).unwrap();
+        let _second = seats.admit(address(1), start).unwrap();
+        first.lost().await;
+    }
+}
