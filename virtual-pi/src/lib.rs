@@ -27,5 +27,6 @@ pub mod board;
 pub mod bootloader;
 pub mod cli;
 pub mod commands;
+pub mod figures;
 pub mod interrupt;
 pub mod machine;

@@ -1,6 +1,7 @@
 //! UDP sockets: one that is asked, which tells at which of this machine's addresses, and the ones that answer from there.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
@@ -232,7 +233,8 @@ impl Line {
     pub async fn hear(&self) -> Heard {
         let Self::Own(socket) = self else { return std::future::pending().await };
         loop {
-            let _shows_at_once = socket.readable().await;
+            // This task alone receives here, so the cheaper way to wait is enough.
+            let _shows_at_once = poll_fn(|context| socket.poll_recv_ready(context)).await;
             if let Some(heard) = self.hear_now() {
                 return heard;
             }

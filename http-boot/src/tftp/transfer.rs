@@ -163,13 +163,17 @@ impl Transfer {
             }
         }
         if self.session.is_heard() {
-            self.seat.heard();
+            self.seat.heard(now);
         }
     }
 
     async fn send_what_is_wanted(&mut self) -> io::Result<()> {
         loop {
-            let (now, wanted) = (Instant::now(), self.session.wanted());
+            let wanted = self.session.wanted();
+            if wanted == Wanted::Nothing {
+                return Ok(());
+            }
+            let now = Instant::now();
             let sent = match wanted {
                 Wanted::Nothing => return Ok(()),
                 Wanted::OptionAck => {
