@@ -4,6 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use hyper_util::service::TowerToHyperService;
@@ -13,9 +17,10 @@ use tokio::sync::Semaphore;
 use tokio_rustls::TlsAcceptor;
 
 use crate::http;
+use crate::http::wire::{Outgoing, Wire};
 
 /// How many connections are served at once; further ones wait in the kernel's queue. Bounds memory: each holds at most
-/// two of [`http::body::CHUNK`].
+/// one of [`http::body::CHUNK`], and what TLS makes of it.
 const MAX_CONNECTIONS: usize = 1024;
 /// How long a client may take to send a request's head, or may sit idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,7 +30,7 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// All connections of the server.
 #[derive(Clone)]
 pub struct Connections {
-    site: Arc<http::Site>,
+    router: Router,
     graceful: Arc<GracefulShutdown>,
     room: Arc<Semaphore>,
 }
@@ -33,7 +38,11 @@ pub struct Connections {
 impl Connections {
     /// None yet.
     pub fn new(site: Arc<http::Site>) -> Self {
-        Self { site, graceful: Arc::default(), room: Arc::new(Semaphore::new(MAX_CONNECTIONS)) }
+        Self {
+            router: http::router(&site),
+            graceful: Arc::default(),
+            room: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        }
     }
 
     /// How many there are.
@@ -56,7 +65,8 @@ pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, connections
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let watcher = connections.graceful.watcher();
-                let serving = serve_connection(stream, peer, tls.clone(), connections.site.clone(), watcher);
+                let serving =
+                    serve_connection(stream, peer, tls.clone(), connections.router.clone(), watcher);
                 tokio::spawn(async move {
                     serving.await;
                     drop(permit);
@@ -75,30 +85,47 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    site: Arc<http::Site>,
+    router: Router,
     watcher: Watcher,
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
     let Some(tls) = tls else {
-        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, watcher).await;
+        let wire = Wire::new(stream);
+        let outgoing = Some(wire.outgoing());
+        return serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, watcher)
+            .await;
     };
+    let peer = http::Peer { address: peer, is_tls: true };
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, watcher).await,
+        Ok(Ok(stream)) => serve_http(stream, peer, None, router, watcher).await,
         // A bootloader that does not trust the certificate looks like this: worth a line that people see.
-        Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
+        Ok(Err(error)) => tracing::warn!(address = %peer.address, "TLS handshake failed: {error}"),
         Err(_) => {
-            tracing::debug!(address = %peer, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
+            tracing::debug!(address = %peer.address, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
         }
     }
 }
 
-async fn serve_http<S>(stream: S, peer: http::Peer, site: Arc<http::Site>, watcher: Watcher)
-where
+/// `outgoing`: what the stream sends files with, if it can.
+async fn serve_http<S>(
+    stream: S,
+    peer: http::Peer,
+    outgoing: Option<Outgoing>,
+    router: Router,
+    watcher: Watcher,
+) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(http::router(site, peer));
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        if let Some(outgoing) = outgoing.clone() {
+            request.extensions_mut().insert(outgoing);
+        }
+        router.call(request)
+    });
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

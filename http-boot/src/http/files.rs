@@ -16,6 +16,7 @@ use super::body::FileBody;
 use super::conditions::{self, Version};
 use super::path::{FilePath, PathError};
 use super::range::{self, Span, Wanted};
+use super::wire::Outgoing;
 use super::{Peer, Site, devices, text};
 use crate::web;
 
@@ -145,6 +146,7 @@ impl Root {
 pub async fn answer(
     State(site): State<Arc<Site>>,
     Extension(Peer { address: peer, .. }): Extension<Peer>,
+    outgoing: Option<Extension<Outgoing>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -159,13 +161,22 @@ pub async fn answer(
     }
     site.saw_agent(peer, &headers);
     match devices::path(&site, uri.path()).await {
-        Ok(path) => file_at(site, &path, &method, &headers).await,
+        Ok(path) => {
+            let outgoing = outgoing.map(|Extension(outgoing)| outgoing);
+            file_at(site, &path, &method, &headers, outgoing).await
+        }
         Err(line) => text(StatusCode::NOT_FOUND, line),
     }
 }
 
-/// Answers with the file at a URL's path.
-pub async fn file_at(site: Arc<Site>, path: &str, method: &Method, headers: &HeaderMap) -> Response {
+/// Answers with the file at a URL's path. `outgoing`: what the connection sends files with, if it can.
+pub async fn file_at(
+    site: Arc<Site>,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    outgoing: Option<Outgoing>,
+) -> Response {
     let path = match FilePath::parse(path) {
         Ok(path) => path,
         Err(error @ PathError::BadEscape) => return text(StatusCode::BAD_REQUEST, error),
@@ -176,18 +187,20 @@ pub async fn file_at(site: Arc<Site>, path: &str, method: &Method, headers: &Hea
         opened.map(|(file, version)| (file, version, path))
     });
     match opened.await {
-        Ok(Ok((file, version, path))) => file_response(file, version, path.as_path(), method, headers),
+        Ok(Ok((file, version, path))) => {
+            file_response((file, version), path.as_path(), method, headers, outgoing)
+        }
         Ok(Err((status, line))) => text(status, line),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while opening the file"),
     }
 }
 
 fn file_response(
-    file: OwnedFd,
-    version: Version,
+    (file, version): (OwnedFd, Version),
     path: &Path,
     method: &Method,
     headers: &HeaderMap,
+    outgoing: Option<Outgoing>,
 ) -> Response {
     let size = version.size;
     let mut response = Response::new(Body::empty());
@@ -219,7 +232,7 @@ fn file_response(
     };
     put(response.headers_mut(), header::CONTENT_LENGTH, &span.length.to_string());
     if method == Method::GET {
-        *response.body_mut() = Body::new(FileBody::new(file, version, span));
+        *response.body_mut() = Body::new(FileBody::new(file, version, span, outgoing));
     }
     response
 }
