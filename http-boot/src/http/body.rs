@@ -22,7 +22,7 @@ pub const CHUNK: usize = 128 * 1024;
 /// How many bytes at the end of a longer file are copied.
 const TAIL: u64 = 16 * 1024;
 /// So far apart are the bytes by which the page cache is tried.
-const PROBE: usize = 64 * 1024;
+const PROBE: usize = 128 * 1024;
 /// A client that acknowledges nothing for so long is gone.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// So often at least it is looked at whether it does.
@@ -176,7 +176,7 @@ fn check(file: &OwnedFd, version: &Version) -> io::Result<()> {
     }
 }
 
-/// Whether these bytes seem to be in the page cache. Disks are read in larger pieces than [`PROBE`].
+/// Whether these bytes seem to be in the page cache. Disks are mostly read in pieces of [`PROBE`].
 fn is_cached(file: &OwnedFd, offset: u64, length: usize) -> bool {
     let last = length.saturating_sub(1);
     (0..length).step_by(PROBE).chain([last]).all(|at| read_cached(file, offset + at as u64, 1).is_some())

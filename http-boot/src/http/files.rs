@@ -95,6 +95,17 @@ impl Root {
         }
     }
 
+    /// The same for a file that the kernel finds without asking a disk (RESOLVE_CACHED, Linux 5.12). `None` says nothing of
+    /// others.
+    fn file_at_once(&self, path: &FilePath) -> Option<(OwnedFd, Version)> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
+        let file = rustix::fs::openat2(&self.folder, path.as_path(), flags, Mode::empty(), resolve).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| (file, Version::from(&stat)))
+    }
+
     /// Whether there is such a file.
     pub fn has(&self, path: &FilePath) -> bool {
         self.file(path).is_ok()
@@ -182,6 +193,10 @@ pub async fn file_at(
         Err(error @ PathError::BadEscape) => return text(StatusCode::BAD_REQUEST, error),
         Err(error) => return text(StatusCode::NOT_FOUND, error),
     };
+    // To ask another thread costs more than to open a file.
+    if let Some(opened) = site.root.file_at_once(&path) {
+        return file_response(opened, path.as_path(), method, headers, outgoing);
+    }
     let opened = tokio::task::spawn_blocking(move || {
         let opened = site.root.file(&path).map_err(|why| site.root.refuse(&path, why));
         opened.map(|(file, version)| (file, version, path))

@@ -240,8 +240,8 @@ mod tests {
         assert_eq!(read(&mut reader, 500, 500).await.unwrap(), [2; 500]);
         // One that is replaced goes on as it was.
         let mut reader = open(&path);
-        std::fs::write(folder.path().join("new"), [3; 700]).unwrap();
+        std::fs::write(folder.path().join("new"), [4; 700]).unwrap();
         std::fs::rename(folder.path().join("new"), &path).unwrap();
-        assert_eq!(read(&mut reader, 0, 600).await.unwrap(), [2; 600]);
+        assert_eq!(read(&mut reader, 0, 600).await.unwrap(), [3; 600]);
     }
 }
