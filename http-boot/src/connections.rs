@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use axum::Router;
+use axum::http::Request;
+use hyper::body::Incoming;
 use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
@@ -16,10 +19,11 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::http;
 use crate::http::answered::Answered;
+use crate::http::wire::{Outgoing, Wire};
 use crate::seats::{Seat, Seats};
 
-/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most two of
-/// [`http::body::CHUNK`].
+/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most one of
+/// [`http::body::CHUNK`], and what TLS makes of it.
 const MAX_CONNECTIONS: usize = 1024;
 /// Each may have a file open; half of all file descriptors are for others.
 const DESCRIPTORS_OF_EACH: usize = 4;
@@ -31,16 +35,17 @@ const PEER_TIMEOUT: Duration = Duration::from_secs(60);
 /// All connections of the server.
 #[derive(Clone)]
 pub struct Connections {
-    site: Arc<http::Site>,
+    router: Router,
     graceful: Arc<GracefulShutdown>,
     seats: Arc<Seats>,
 }
 
 impl Connections {
     /// None yet. `descriptors`: how many file descriptors the process may have.
-    pub fn new(site: Arc<http::Site>, descriptors: usize) -> Self {
+    pub fn new(site: &Arc<http::Site>, descriptors: usize) -> Self {
         let most = (descriptors / DESCRIPTORS_OF_EACH).min(MAX_CONNECTIONS);
-        Self { site, graceful: Arc::default(), seats: Seats::new("connections", most) }
+        let (router, seats) = (http::router(site), Seats::new("connections", most));
+        Self { router, graceful: Arc::default(), seats }
     }
 
     /// How many there are.
@@ -63,10 +68,10 @@ pub async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, connections
             Ok((stream, peer)) => {
                 let Some(seat) = connections.seats.admit(peer.ip(), Instant::now()) else { continue };
                 let (seat, watcher) = (Arc::new(seat), connections.graceful.watcher());
-                let (tls, site) = (tls.clone(), connections.site.clone());
+                let (tls, router) = (tls.clone(), connections.router.clone());
                 tokio::spawn(async move {
                     tokio::select! {
-                        () = serve_connection(stream, peer, tls, site, (watcher, seat.clone())) => {}
+                        () = serve_connection(stream, peer, tls, router, (watcher, seat.clone())) => {}
                         () = seat.lost() => {
                             tracing::debug!(address = %peer, "connection closed: another address needs its place");
                         }
@@ -86,35 +91,45 @@ async fn serve_connection(
     stream: TcpStream,
     peer: SocketAddr,
     tls: Option<TlsAcceptor>,
-    site: Arc<http::Site>,
+    router: Router,
     place: (Watcher, Arc<Seat>),
 ) {
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
     let Some(tls) = tls else {
-        return serve_http(stream, http::Peer { address: peer, is_tls: false }, site, place).await;
+        let wire = Wire::new(stream);
+        let outgoing = Some(wire.outgoing());
+        return serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, place)
+            .await;
     };
+    let peer = http::Peer { address: peer, is_tls: true };
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, http::Peer { address: peer, is_tls: true }, site, place).await,
+        Ok(Ok(stream)) => serve_http(stream, peer, None, router, place).await,
         // A bootloader that does not trust the certificate looks like this: worth a line that people see.
-        Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
+        Ok(Err(error)) => tracing::warn!(address = %peer.address, "TLS handshake failed: {error}"),
         Err(_) => {
-            tracing::debug!(address = %peer, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
+            tracing::debug!(address = %peer.address, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
         }
     }
 }
 
+/// `outgoing`: what the stream sends files with, if it can.
 async fn serve_http<S>(
     stream: S,
     peer: http::Peer,
-    site: Arc<http::Site>,
+    outgoing: Option<Outgoing>,
+    router: Router,
     (watcher, seat): (Watcher, Arc<Seat>),
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let router = TowerToHyperService::new(http::router(site, peer));
-    let service = service_fn(move |request| {
+    let router = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer);
+        if let Some(outgoing) = outgoing.clone() {
+            request.extensions_mut().insert(outgoing);
+        }
         let (answering, answer) = (seat.answering(), router.call(request));
         async move { Ok::<_, Infallible>(Answered::response(answer.await?, answering)) }
     });

@@ -99,7 +99,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         site.state = Some(state);
     }
     let site = Arc::new(site);
-    let connections = Connections::new(site.clone(), raise_descriptor_limit());
+    let connections = Connections::new(&site, raise_descriptor_limit());
     for (listener, tls) in &listeners {
         let address = listener.local_addr().context("asking for the listening address")?;
         let scheme = if tls.is_some() { "https" } else { "http" };

@@ -343,6 +343,23 @@ fn a_file_that_changes_is_cut() {
     assert!(line.contains("the file changed during the transfer"), "{line}");
 }
 
+/// Sizes around those of the pieces that the kernel sends; all on one connection.
+#[test]
+fn files_come_as_they_are() {
+    let (server, whole) = (Server::start(), noise(3 << 20));
+    let (copied, longest, tail) = (128 << 10, 1 << 20, 16 << 10);
+    let sizes =
+        [3 << 20, 1, tail, copied - 1, copied, copied + 1, longest, longest + tail, longest + tail + 1];
+    sizes.iter().for_each(|size| server.put(&size.to_string(), &whole[..*size]));
+    let urls = sizes.map(|size| server.url(&format!("/{size}")));
+    let all = server.curl(&urls.each_ref().map(String::as_str), "/1").stdout;
+    assert!(all == [sizes.map(|size| &whole[..size]).concat(), whole[..1].to_vec()].concat());
+    for range in [0..longest + 5, 77..3 << 20, longest..longest + copied + 1] {
+        let header = format!("Range: bytes={}-{}", range.start, range.end - 1);
+        assert!(server.get(&["-H", &header], "/3145728").body == whole[range]);
+    }
+}
+
 #[test]
 fn a_file_that_is_replaced_goes_on_as_it_was() {
     let server = Server::start();

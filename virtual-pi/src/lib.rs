@@ -27,6 +27,7 @@ pub mod board;
 pub mod bootloader;
 pub mod cli;
 pub mod commands;
+pub mod figures;
 pub mod interrupt;
 pub mod machine;
 pub mod wire;

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::super::answer::Destination;
+use super::super::interface::Interface;
 use super::super::leases::tests::Nowhere;
 use super::super::settings::Settings;
 use super::super::sighting::Known;
@@ -392,4 +393,30 @@ fn who_is_left_alone_gets_an_address_and_no_boot_option() {
     assert_eq!(site.boot(pi(2)), Some(offer.given));
     let Step::Send(answer) = site.step(pi(2)(Kind::Discover)) else { panic!() };
     assert_eq!(answer.bytes[20..24], [0; 4], "siaddr");
+}
+
+/// A site comes back from a power cut.
+#[test]
+fn a_thousand_pis_get_an_address_each() {
+    let interface = Interface { addresses: vec![(Ipv4Addr::new(10, 0, 0, 1), 16)], ..test_pi::interface() };
+    let text = r#"{"mode": "full", "interfaces": ["eth0"], "ranges": ["10.0.1.0-10.0.4.255"]}"#;
+    let config = serde_json::from_str::<Settings>(text).unwrap().check(&[interface]).unwrap();
+    let mut site = Site::new(r#""ranges": ["192.0.2.50-192.0.2.60"]"#);
+    site.full = Full::new(Arc::new(config), Leases::new(Vec::new(), Box::new(Nowhere)));
+    let mut given = std::collections::HashSet::new();
+    for number in 0..1000_u16 {
+        let [high, low] = number.to_be_bytes();
+        let who = |kind| {
+            let machine = [&b"\0RPi4\x11\x31\xa0\0\x32\0"[..], &[high, low, low, high, 0, 0x5b]].concat();
+            Reply::question(kind, u32::from(number), Mac([0xdc, 0xa6, 0x32, 0, high, low]))
+                .with(code::CLIENT_MACHINE, &machine)
+                .with(code::CLASS, b"PXEClient:Arch:00000:UNDI:002001")
+        };
+        let (kind, offer) = site.ask(who(Kind::Discover)).expect("an offer");
+        assert_eq!(kind, Kind::Offer);
+        let request = want(who(Kind::Request), offer.given).with(code::SERVER, &[10, 0, 0, 1]);
+        let (kind, ack) = site.ask(request).expect("an answer");
+        assert_eq!(kind, Kind::Ack);
+        assert!(given.insert(ack.given), "{} was given twice", ack.given);
+    }
 }

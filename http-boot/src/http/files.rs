@@ -16,6 +16,7 @@ use super::body::FileBody;
 use super::conditions::{self, Version};
 use super::path::{FilePath, PathError};
 use super::range::{self, Span, Wanted};
+use super::wire::Outgoing;
 use super::{Peer, Site, devices, text};
 use crate::web;
 
@@ -94,6 +95,17 @@ impl Root {
         }
     }
 
+    /// The same for a file that the kernel finds without asking a disk (RESOLVE_CACHED, Linux 5.12). `None` says nothing of
+    /// others.
+    fn file_at_once(&self, path: &FilePath) -> Option<(OwnedFd, Version)> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS | ResolveFlags::CACHED;
+        let file = rustix::fs::openat2(&self.folder, path.as_path(), flags, Mode::empty(), resolve).ok()?;
+        let stat = rustix::fs::fstat(&file).ok()?;
+        let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+        is_file.then(|| (file, Version::from(&stat)))
+    }
+
     /// Whether there is such a file.
     pub fn has(&self, path: &FilePath) -> bool {
         self.file(path).is_ok()
@@ -145,6 +157,7 @@ impl Root {
 pub async fn answer(
     State(site): State<Arc<Site>>,
     Extension(Peer { address: peer, .. }): Extension<Peer>,
+    outgoing: Option<Extension<Outgoing>>,
     method: Method,
     uri: Uri,
     headers: HeaderMap,
@@ -159,35 +172,50 @@ pub async fn answer(
     }
     site.saw_agent(peer, &headers);
     match devices::path(&site, uri.path()).await {
-        Ok(path) => file_at(site, &path, &method, &headers).await,
+        Ok(path) => {
+            let outgoing = outgoing.map(|Extension(outgoing)| outgoing);
+            file_at(site, &path, &method, &headers, outgoing).await
+        }
         Err(line) => text(StatusCode::NOT_FOUND, line),
     }
 }
 
-/// Answers with the file at a URL's path.
-pub async fn file_at(site: Arc<Site>, path: &str, method: &Method, headers: &HeaderMap) -> Response {
+/// Answers with the file at a URL's path. `outgoing`: what the connection sends files with, if it can.
+pub async fn file_at(
+    site: Arc<Site>,
+    path: &str,
+    method: &Method,
+    headers: &HeaderMap,
+    outgoing: Option<Outgoing>,
+) -> Response {
     let path = match FilePath::parse(path) {
         Ok(path) => path,
         Err(error @ PathError::BadEscape) => return text(StatusCode::BAD_REQUEST, error),
         Err(error) => return text(StatusCode::NOT_FOUND, error),
     };
+    // To ask another thread costs more than to open a file.
+    if let Some(opened) = site.root.file_at_once(&path) {
+        return file_response(opened, path.as_path(), method, headers, outgoing);
+    }
     let opened = tokio::task::spawn_blocking(move || {
         let opened = site.root.file(&path).map_err(|why| site.root.refuse(&path, why));
         opened.map(|(file, version)| (file, version, path))
     });
     match opened.await {
-        Ok(Ok((file, version, path))) => file_response(file, version, path.as_path(), method, headers),
+        Ok(Ok((file, version, path))) => {
+            file_response((file, version), path.as_path(), method, headers, outgoing)
+        }
         Ok(Err((status, line))) => text(status, line),
         Err(_) => text(StatusCode::INTERNAL_SERVER_ERROR, "the server failed while opening the file"),
     }
 }
 
 fn file_response(
-    file: OwnedFd,
-    version: Version,
+    (file, version): (OwnedFd, Version),
     path: &Path,
     method: &Method,
     headers: &HeaderMap,
+    outgoing: Option<Outgoing>,
 ) -> Response {
     let size = version.size;
     let mut response = Response::new(Body::empty());
@@ -219,7 +247,7 @@ fn file_response(
     };
     put(response.headers_mut(), header::CONTENT_LENGTH, &span.length.to_string());
     if method == Method::GET {
-        *response.body_mut() = Body::new(FileBody::new(file, version, span));
+        *response.body_mut() = Body::new(FileBody::new(file, version, span, outgoing));
     }
     response
 }

@@ -15,6 +15,7 @@ pub mod path;
 pub mod plans;
 pub mod range;
 pub mod request_log;
+pub mod wire;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -103,21 +104,20 @@ impl Peer {
     }
 }
 
-/// The routes of one connection.
-pub fn router(site: Arc<Site>, peer: Peer) -> Router {
+/// The routes of all connections. Requests have to come with the extension [`Peer`], and may with a [`wire::Outgoing`].
+pub fn router(site: &Arc<Site>) -> Router {
     Router::new()
         .route("/v1/boot/{serial}", get(plans::plan))
         .route("/v1/boot/{serial}/minisig", get(plans::signature))
         .route("/v1/boot/{serial}/events", post(events::post))
         .layer(DefaultBodyLimit::max(EVENT_LIMIT))
-        .merge(api::router(&site))
-        .merge(web::router(&site))
+        .merge(api::router(site))
+        .merge(web::router(site))
         .fallback(files::answer)
         .method_not_allowed_fallback(method_not_allowed)
         .with_state(site.clone())
         .layer(axum::middleware::from_fn(request_log::log))
         .layer(axum::Extension(site.metrics.clone()))
-        .layer(axum::Extension(peer))
 }
 
 async fn method_not_allowed() -> Response {

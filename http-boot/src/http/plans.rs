@@ -85,9 +85,9 @@ async fn answer(
         move || choose(&site, &serial, peer, origin)
     });
     match (chosen.await, part) {
-        (Ok(Chosen::File(path)), Part::Plan) => files::file_at(site, &path, method, headers).await,
+        (Ok(Chosen::File(path)), Part::Plan) => files::file_at(site, &path, method, headers, None).await,
         (Ok(Chosen::File(path)), Part::Signature) => {
-            files::file_at(site, &(path + ".minisig"), method, headers).await
+            files::file_at(site, &(path + ".minisig"), method, headers, None).await
         }
         (Ok(Chosen::Ordered(plan)), Part::Plan) => made(plan.json, "application/json"),
         (Ok(Chosen::Ordered(OrderedPlan { minisig: Some(minisig), .. })), Part::Signature) => {

@@ -11,6 +11,8 @@ pub mod round_trip;
 pub mod server;
 pub mod session;
 #[cfg(test)]
+mod simulated_site;
+#[cfg(test)]
 mod simulation;
 pub mod socket;
 pub mod table;

@@ -31,7 +31,8 @@ const DESCRIPTORS_OF_OTHERS: usize = 2304;
 const MOST_OF_ONE_CLIENT: usize = 64;
 /// Files that are opened at a time.
 const MOST_OPENING: usize = 16;
-/// One thread fills a Gbit/s.
+/// One thread fills a Gbit/s. There are never more than half as many as processors: the kernel's part of the work, HTTP and
+/// whatever else the machine does need the others, and threads that take turns cost more than they bring.
 const MOST_THREADS: usize = 4;
 
 /// A server that listens.
@@ -235,7 +236,9 @@ struct Threads {
 
 impl Threads {
     fn start() -> Result<Self> {
-        let count = thread::available_parallelism().map_or(1, usize::from).min(MOST_THREADS);
+        let count = thread::available_parallelism()
+            .map_or(1, |processors| processors.get() / 2)
+            .clamp(1, MOST_THREADS);
         let mut threads = Self { handles: Vec::new(), next: AtomicUsize::new(0), _stops: Vec::new() };
         for number in 1..=count {
             let runtime = tokio::runtime::Builder::new_current_thread()

@@ -1,6 +1,7 @@
 //! UDP sockets: one that is asked, which tells at which of this machine's addresses, and the ones that answer from there.
 
 use std::cell::RefCell;
+use std::future::poll_fn;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::os::fd::{AsFd, AsRawFd};
@@ -11,6 +12,8 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, MultiHeaders, SockaddrStorage, recvmsg, sendmmsg, sendmsg,
     setsockopt, sockopt,
 };
+use rustix::io::Errno;
+use rustix::net::RecvFlags;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 
@@ -18,6 +21,10 @@ use super::options::largest_block;
 use super::packet::{LONGEST, Packet};
 use super::session::Heard;
 
+/// As much of an ACK or ERROR is looked at, in bytes.
+const LONGEST_ANSWER: usize = 128;
+/// So many packets that say nothing are read in one go.
+const MOST_UNREAD: usize = 64;
 /// More packets than this are not sent by one system call.
 const AT_ONCE: usize = 64;
 
@@ -229,10 +236,18 @@ impl Line {
     }
 
     /// What the client says next. On a shared socket, never.
+    ///
+    /// What is behind it in the queue makes no event of its own: who goes on from here without an answer for the client has to
+    /// read on by [`Line::hear_now`] until there is one, or nothing left. A client that waits for each block says one thing at a
+    /// time, so this saves a system call for each, which would find nothing.
     pub async fn hear(&self) -> Heard {
         let Self::Own(socket) = self else { return std::future::pending().await };
         loop {
-            let _shows_at_once = socket.readable().await;
+            // This task alone receives here, so the cheaper way to wait is enough.
+            let _shows_at_once = poll_fn(|context| socket.poll_recv_ready(context)).await;
+            // Forgets this event, before reading: what comes later makes another one.
+            let _forgotten =
+                socket.try_io(Interest::READABLE, || Err::<(), io::Error>(io::ErrorKind::WouldBlock.into()));
             if let Some(heard) = self.hear_now() {
                 return heard;
             }
@@ -242,16 +257,19 @@ impl Line {
     /// What the client has said already.
     pub fn hear_now(&self) -> Option<Heard> {
         let Self::Own(socket) = self else { return None };
-        let mut buffer = [0; LONGEST];
-        match socket.try_recv(&mut buffer) {
-            Ok(length) => match Packet::parse(buffer.get(..length)?) {
-                Ok(Packet::Ack(number)) => Some(Heard::Ack(number)),
-                Ok(Packet::Error { code, text }) => Some(Heard::Error(code, text)),
-                _ => None,
-            },
-            Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => Some(Heard::Unreachable),
-            Err(_) => None,
+        for _ in 0..MOST_UNREAD {
+            let mut buffer = [0; LONGEST_ANSWER];
+            match rustix::net::recv(socket, &mut buffer, RecvFlags::DONTWAIT) {
+                Ok((length, _)) => match Packet::parse(buffer.get(..length).unwrap_or_default()) {
+                    Ok(Packet::Ack(number)) => return Some(Heard::Ack(number)),
+                    Ok(Packet::Error { code, text }) => return Some(Heard::Error(code, text)),
+                    _ => {}
+                },
+                Err(Errno::CONNREFUSED) => return Some(Heard::Unreachable),
+                Err(_) => return None,
+            }
         }
+        None
     }
 }
 

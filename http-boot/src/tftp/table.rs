@@ -153,7 +153,11 @@ impl Table {
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.at(Instant::now())
+    }
+
+    fn at(&self, time: Instant) -> u64 {
+        u64::try_from(time.saturating_duration_since(self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn entries(&self) -> MutexGuard<'_, Entries> {
@@ -167,9 +171,9 @@ impl Seat {
         self.table.stops.load(Ordering::Relaxed)
     }
 
-    /// The client said something.
-    pub fn heard(&self) {
-        self.life.last.store(self.table.now(), Ordering::Relaxed);
+    /// The client said something at this time.
+    pub fn heard(&self, now: Instant) {
+        self.life.last.store(self.table.at(now), Ordering::Relaxed);
         self.life.heard.store(true, Ordering::Relaxed);
     }
 }
@@ -302,7 +306,7 @@ mod tests {
     fn a_flood_does_not_reach_who_is_in_the_middle() {
         let table = Table::new(LIMITS);
         let (seat, mut inbox) = new(&table, key(1, 1));
-        seat.heard();
+        seat.heard(Instant::now());
         let mut seats = VecDeque::new();
         for host in 2..20_000 {
             seats.push_back(new(&table, key(host, 9)));
@@ -328,7 +332,7 @@ mod tests {
         assert_eq!(table.len(), LIMITS.of_one_client);
         seats.retain(|(_, inbox)| !inbox.is_closed());
         assert_eq!(seats.len(), LIMITS.of_one_client);
-        seats.iter().for_each(|(seat, _)| seat.heard());
+        seats.iter().for_each(|(seat, _)| seat.heard(Instant::now()));
         assert!(matches!(table.admit(key(1, 99), &request("f")), Admission::Full));
         let _another = new(&table, key(2, 1));
     }
@@ -337,7 +341,7 @@ mod tests {
     fn where_all_are_busy_the_new_one_waits() {
         let table = Table::new(LIMITS);
         let seats: Vec<_> = (0..100).map(|host| new(&table, key(host, 1))).collect();
-        seats.iter().for_each(|(seat, _)| seat.heard());
+        seats.iter().for_each(|(seat, _)| seat.heard(Instant::now()));
         assert!(matches!(table.admit(key(1000, 1), &request("f")), Admission::Full));
         let now = table.now() + 6000;
         assert!(table.entries().make_room(key(1000, 1).peer.ip(), LIMITS, now));
@@ -354,7 +358,7 @@ mod tests {
         assert_eq!(inbox.try_recv().unwrap_err(), mpsc::error::TryRecvError::Disconnected);
         drop(seat);
         assert_eq!(table.len(), 1, "the old one does not take the new one's place along");
-        other.heard();
+        other.heard(Instant::now());
         assert!(!other.life.is_over(table.now()));
         assert!(other.life.is_over(table.now() + 1500));
         assert!(!table.tell(key(3, 3), Heard::Ack(1)));

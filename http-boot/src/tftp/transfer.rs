@@ -21,6 +21,9 @@ const DISK_PATIENCE: Duration = Duration::from_secs(25);
 /// What a full queue does not take for so long counts as lost.
 const QUEUE_PATIENCE: Duration = Duration::from_secs(1);
 
+/// So many packets of a client are heard at once, if it has no larger window.
+const MOST_SAID: u16 = 16;
+
 /// A question that got a place.
 pub struct Question {
     /// Who asks where.
@@ -138,7 +141,13 @@ impl Transfer {
                 // The line last: whoever says much must not stop the clock.
                 biased;
                 () = &mut timer => {
-                    self.session.expire(Instant::now());
+                    // It may have come unheard ([`Line::hear`]).
+                    if let Some(heard) = self.line.hear_now() {
+                        self.hear(heard);
+                    }
+                    if self.waits() {
+                        self.session.expire(Instant::now());
+                    }
                     timer.as_mut().reset(self.session.deadline().into());
                 }
                 heard = self.inbox.recv() => match heard {
@@ -166,21 +175,32 @@ impl Transfer {
     fn hear(&mut self, heard: Heard) {
         let now = Instant::now();
         self.session.hear(heard, now);
-        if self.agreed.window > 1 {
-            // Each of several ACKs could begin a window; only the last one is to.
-            for _ in 0..self.agreed.window {
-                let Some(heard) = self.line.hear_now() else { break };
-                self.session.hear(heard, now);
+        // Reads on where it has to ([`Line::hear`]). Each of several ACKs could begin a window; only the last one is to.
+        let window = self.agreed.window;
+        for _ in 0..window.max(MOST_SAID) {
+            if window == 1 && !self.waits() {
+                break;
             }
+            let Some(heard) = self.line.hear_now() else { break };
+            self.session.hear(heard, now);
         }
         if self.session.is_heard() {
-            self.seat.heard();
+            self.seat.heard(now);
         }
+    }
+
+    /// Whether it is the client's turn.
+    fn waits(&self) -> bool {
+        self.session.end().is_none() && self.session.wanted() == Wanted::Nothing
     }
 
     async fn send_what_is_wanted(&mut self) -> io::Result<()> {
         loop {
-            let (now, wanted) = (Instant::now(), self.session.wanted());
+            let wanted = self.session.wanted();
+            if wanted == Wanted::Nothing {
+                return Ok(());
+            }
+            let now = Instant::now();
             let sent = match wanted {
                 Wanted::Nothing => return Ok(()),
                 Wanted::OptionAck => {

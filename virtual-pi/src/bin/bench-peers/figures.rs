@@ -1,61 +1,12 @@
-//! Runs made into figures: the medians of ours and of a peer, and their ratio, with the aim beside it.
+//! Runs made into figures.
 
-use serde::Serialize;
+use virtual_pi::figures::Figure;
 
 use crate::Measured;
 use crate::boot::Run;
 use crate::case::{Goal, System};
 use crate::site::Site;
 use crate::ssh_throughput::Throughput;
-
-/// Several measurements of the same thing; never empty.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Sample {
-    pub(crate) median: f64,
-    pub(crate) least: f64,
-    pub(crate) most: f64,
-}
-
-/// A comparison.
-#[derive(Debug, Serialize)]
-pub(crate) struct Figure {
-    pub(crate) name: String,
-    /// `None` where no run gave it.
-    #[serde(serialize_with = "median")]
-    pub(crate) ours: Option<Sample>,
-    #[serde(serialize_with = "median")]
-    pub(crate) peer: Option<Sample>,
-    /// Ours by the peer's.
-    pub(crate) ratio: Option<f64>,
-    pub(crate) unit: &'static str,
-    /// What we want it to be; nothing is asserted.
-    #[serde(skip)]
-    pub(crate) aim: &'static str,
-}
-
-fn median<S: serde::Serializer>(sample: &Option<Sample>, serializer: S) -> Result<S::Ok, S::Error> {
-    sample.as_ref().map(|sample| sample.median).serialize(serializer)
-}
-
-impl Sample {
-    fn of(mut values: Vec<f64>) -> Option<Self> {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied();
-        let middle = values.len() / 2;
-        let upper = at(middle)?;
-        let lower = if values.len().is_multiple_of(2) { at(middle.checked_sub(1)?)? } else { upper };
-        let (least, most) = (at(0)?, values.last().copied()?);
-        Some(Self { median: f64::midpoint(lower, upper), least, most })
-    }
-}
-
-impl Figure {
-    fn new(name: String, unit: &'static str, aim: &'static str, ours: Vec<f64>, peer: Vec<f64>) -> Self {
-        let (ours, peer) = (Sample::of(ours), Sample::of(peer));
-        let ratio = ours.as_ref().zip(peer.as_ref()).map(|(ours, peer)| ours.median / peer.median);
-        Self { name, ours, peer, ratio, unit, aim }
-    }
-}
 
 /// What a run tells, and under which name.
 type Reading = (&'static str, &'static str, fn(&Run) -> Option<f64>);
@@ -142,30 +93,4 @@ fn ssh_throughput(measured: &Measured) -> [Figure; 2] {
         row("upload", |run| run.ours_up, |run| run.peer_up),
         row("download", |run| run.ours_down, |run| run.peer_down),
     ]
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn medians() {
-        let median = |values: &[f64]| Sample::of(values.to_vec()).map(|sample| sample.median);
-        assert_eq!(median(&[]), None);
-        assert_eq!(median(&[3.0]), Some(3.0));
-        assert_eq!(median(&[9.0, 1.0]), Some(5.0));
-        assert_eq!(median(&[9.0, 1.0, 2.0]), Some(2.0));
-        let sample = Sample::of(vec![9.0, 1.0, 2.0]).unwrap();
-        assert_eq!((sample.least, sample.most), (1.0, 9.0));
-    }
-
-    #[test]
-    fn as_json() {
-        let figure = Figure::new("a".into(), "s", "at most 1", vec![1.0, 2.0, 3.0], vec![4.0]);
-        let json = serde_json::to_string(&figure).unwrap();
-        assert_eq!(json, r#"{"name":"a","ours":2.0,"peer":4.0,"ratio":0.5,"unit":"s"}"#);
-        let figure = Figure::new("a".into(), "s", "", vec![1.0], vec![]);
-        let json = serde_json::to_string(&figure).unwrap();
-        assert_eq!(json, r#"{"name":"a","ours":1.0,"peer":null,"ratio":null,"unit":"s"}"#);
-    }
 }

@@ -10,7 +10,6 @@ mod figures;
 mod server;
 mod site;
 mod ssh_throughput;
-mod table;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -100,7 +99,7 @@ fn bench(arguments: &Arguments) -> Result<usize> {
     save(&site.log.join("runs.json"), serde_json::to_string_pretty(&measured))?;
     save(&arguments.output, serde_json::to_string_pretty(&figures))?;
     println!("\nMedians (least-most). Rounds: {}, large {}.", arguments.rounds, arguments.large_rounds);
-    print!("{}", table::text(&figures));
+    print!("{}", virtual_pi::figures::table(&figures));
     println!("\nfigures: {}, all runs and consoles: {}", arguments.output.display(), site.log.display());
     Ok(failed)
 }
