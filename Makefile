@@ -1,6 +1,6 @@
 # Pi Lifeboat. Every target installs what it lacks (Debian 12 or 13) and builds what changed.
 .DEFAULT_GOAL := help
-.PHONY: help demo test check device bench fuzz chaos clean
+.PHONY: help demo test check device deb bench fuzz chaos clean
 
 OS ?= rescue
 
@@ -21,6 +21,10 @@ check: ## format, clippy, licences, shell scripts
 device: ## the programs that run on the Pi, small, as for a real image
 	@.ci/setup device
 	@.ci/device image
+
+deb: ## a Debian package of the boot server, in target/deb (ARCH=arm64)
+	@.ci/setup device
+	@.ci/deb $(ARCH)
 
 bench: ## speed and memory against the systems to beat
 	@.ci/setup bench

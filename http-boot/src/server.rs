@@ -113,6 +113,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
         accepting.spawn(accept(listener, tls, connections.clone()));
     }
     let engine = tftp.map(|tftp| tftp.start(&mut accepting));
+    ready();
 
     let name = tokio::select! {
         name = stop.wait() => name,
@@ -156,6 +157,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
     }
     close_database(&site);
     Ok(())
+}
+
+/// Tells systemd that all sockets are open, where the unit has `Type=notify`: a start that fails is then seen as one.
+fn ready() {
+    if let Err(error) = sd_notify::notify(false, &[sd_notify::NotifyState::Ready]) {
+        tracing::warn!("telling systemd that the server is ready: {error}");
+    }
 }
 
 /// Writes down what is still queued, where there is a database.

@@ -1,0 +1,231 @@
+//! The playbook, with the commands that docs/ansible.md has, against a machine: once to look, once to do, once more for nothing.
+
+use std::path::Path;
+
+use crate::machine::{ADDRESS, Ended, Machine, made, repository};
+
+const UNIT: &str = "pi-lifeboat-http-boot.service";
+
+/// What every run of the playbook needs in the folder that it is started in.
+pub(crate) fn prepare(machine: &Machine, inventory: &str) {
+    machine.here(&format!("ln -s {} ansible; mkdir site", repository().join("ansible").display())).unwrap();
+    std::fs::write(machine.path("inventory.yml"), inventory).unwrap();
+}
+
+/// The environment of a person at the site: boot-files can be found, and SSH knows how to log in.
+pub(crate) fn at_the_site(machine: &Machine, line: &str) -> Ended {
+    let programs = Path::new(env!("CARGO_BIN_EXE_http-boot")).parent().unwrap().display().to_string();
+    let ssh =
+        format!("-F {} -o ControlMaster=auto -o ControlPersist=60", machine.path("ssh_config").display());
+    let home = machine.folder.path().display();
+    machine.here(&format!(
+        "export HOME={home} PATH={programs}:$PATH ANSIBLE_SSH_ARGS='{ssh}' ANSIBLE_LOCALHOST_WARNING=0 ANSIBLE_PIPELINING=1 LC_ALL=C.UTF-8
+        export ANSIBLE_SSH_CONTROL_PATH_DIR={home}/cp\n{line}"
+    ))
+}
+
+/// The documentation's command that does it.
+pub(crate) fn run() -> String {
+    documented(false)
+}
+
+/// The documentation's command that only looks.
+pub(crate) fn check() -> String {
+    documented(true)
+}
+
+fn documented(is_check: bool) -> String {
+    let text = std::fs::read_to_string(repository().join("docs/ansible.md")).unwrap();
+    let fits =
+        |line: &&str| line.starts_with("    ansible-playbook ") && line.contains("--check") == is_check;
+    text.lines()
+        .find(fits)
+        .unwrap_or_else(|| panic!("docs/ansible.md has no such ansible-playbook"))
+        .trim()
+        .to_owned()
+}
+
+/// How many tasks changed something: the sum over all hosts of the recap.
+pub(crate) fn changed(text: &str) -> u32 {
+    let counts = text
+        .lines()
+        .filter_map(|line| line.split_once("changed="))
+        .map(|(_, rest)| rest.split(' ').next().unwrap());
+    let counts: Vec<u32> = counts.map(|count| count.parse().unwrap()).collect();
+    assert!(!counts.is_empty(), "no recap: {text}");
+    counts.iter().sum()
+}
+
+fn inventory(install: &str) -> String {
+    format!(
+        "all:
+  children:
+    boot_servers:
+      hosts:
+        boot:
+          ansible_host: {ADDRESS}
+          ansible_user: person
+      vars:
+        {install}
+        boot_server_networks: [192.0.2.0/28]
+        boot_server_fleet: site/fleet.toml
+        boot_server_dhcp: --dhcp proxy --dhcp-interface host0
+        images_boot:
+          - name: pi/rescue
+            folder: site/out
+            public_key: site/boot.pub.pem
+            tftp: true
+        images_os:
+          - name: os/tiny-1
+            source: site/tiny
+            key: site/image.key
+            public_key: site/image.pub
+            arguments: [--no-init-check, --writer, backhand]
+"
+    )
+}
+
+const FLEET: &str = "format = 1
+
+[images.tiny]
+path = 'os/tiny-1.squashfs'
+
+[defaults]
+boot = 'ram'
+image = 'tiny'
+";
+
+/// Keys, a folder as `boot-files build` leaves it, the source of an OS image, a fleet.
+fn fill_site(machine: &Machine) {
+    at_the_site(
+        machine,
+        "boot-files keygen --kind boot site/boot; boot-files keygen --kind image site/image
+        mkdir -p site/out/tftp site/tiny/etc; echo tiny >site/tiny/etc/hostname
+        head -c 300000 /dev/urandom >site/out/boot.img; boot-files sign site/out/boot.img --key site/boot.pem
+        echo arm_64bit=1 >site/out/tftp/config.txt",
+    )
+    .unwrap();
+    std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
+}
+
+#[test]
+fn the_playbook_sets_up_a_site_and_then_changes_nothing() {
+    let machine = Machine::boot();
+    prepare(&machine, &inventory(&format!("boot_server_package: {}", made("deb-1").display())));
+    fill_site(&machine);
+    a_check_changes_nothing(&machine);
+    let first = at_the_site(&machine, &self::run()).unwrap();
+    assert!(changed(&first) > 5, "{first}");
+    works(&machine);
+    let second = at_the_site(&machine, &self::run()).unwrap();
+    assert_eq!(changed(&second), 0, "{second}");
+    refuses_a_broken_fleet(&machine);
+    publishes_a_new_image(&machine);
+    refuses_a_damaged_image(&machine);
+}
+
+fn a_check_changes_nothing(machine: &Machine) {
+    let state = "find / -xdev -newer /run/before -not -path '/proc/*' -not -path '/sys/*' -not -path '/run*' -not -path '/var/log/*' \
+        -not -path '/home/person*' -not -path '/tmp/*' -not -path '/tmp' -not -path '/var/lib/systemd/*' -not -path '/var/cache/apt*' | sort";
+    machine.on("touch /run/before").unwrap();
+    let check = at_the_site(machine, &self::check()).unwrap();
+    assert!(changed(&check) > 0, "{check}");
+    assert_eq!(machine.on(state).unwrap(), "", "{check}");
+    assert!(!machine.on("test -e /etc/pi-lifeboat || id http-boot || test -e /srv/boot").ok);
+}
+
+fn works(machine: &Machine) {
+    let curl = "curl --silent --show-error --fail --max-time 20";
+    machine
+        .here(&format!(
+            "{curl} -o boot.img http://{ADDRESS}/pi/rescue/boot.img; cmp boot.img site/out/boot.img"
+        ))
+        .unwrap();
+    assert_eq!(machine.here(&format!("{curl} tftp://{ADDRESS}/config.txt")).unwrap(), "arm_64bit=1\n");
+    let plan = machine.here(&format!("{curl} http://{ADDRESS}/v1/boot/10000000abcdef01")).unwrap();
+    assert!(plan.contains("os/tiny-1.squashfs"), "{plan}");
+    // minisign itself takes the signature.
+    machine
+        .here(&format!(
+            "{curl} -o m.json http://{ADDRESS}/os/tiny-1.json; {curl} -o m.json.minisig http://{ADDRESS}/os/tiny-1.json.minisig
+            minisign -V -p site/image.pub -m m.json"
+        ))
+        .unwrap();
+    let rights = machine
+        .on(&format!("grep CapEff /proc/$(systemctl show --value --property=MainPID {UNIT})/status"))
+        .unwrap();
+    // CAP_NET_BIND_SERVICE and CAP_NET_RAW: numbers 10 and 13.
+    assert!(rights.contains("0000000000002400"), "{rights}");
+    assert_eq!(
+        machine.on(&format!("systemctl is-active {UNIT} pi-lifeboat-firewall")).unwrap(),
+        "active\nactive\n"
+    );
+    // A stranger's address is out of the network that may ask.
+    machine.here("link=$(ip -o link show type veth | cut -d: -f2 | cut -d@ -f1); ip address add 192.0.2.99/24 dev $link").unwrap();
+    assert!(
+        !machine
+            .here(&format!(
+                "curl --silent --interface 192.0.2.99 --max-time 3 http://{ADDRESS}/pi/rescue/boot.sig"
+            ))
+            .ok
+    );
+    assert!(
+        machine.here(&format!("ssh -F ssh_config -b 192.0.2.99 {ADDRESS} true")).ok,
+        "SSH is for others to close"
+    );
+}
+
+fn refuses_a_broken_fleet(machine: &Machine) {
+    std::fs::write(machine.path("site/fleet.toml"), FLEET.replace("'tiny'", "'other'")).unwrap();
+    let check = at_the_site(machine, &self::check());
+    assert!(!check.ok && check.text.contains("other"), "{}", check.text);
+    let run = at_the_site(machine, &self::run());
+    assert!(!run.ok && run.text.contains("other"), "{}", run.text);
+    assert_eq!(machine.on("cat /etc/pi-lifeboat/fleet.toml").unwrap(), FLEET);
+    works_still(machine);
+    std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
+}
+
+fn works_still(machine: &Machine) {
+    let plan = machine
+        .here(&format!("curl --silent --fail --max-time 20 http://{ADDRESS}/v1/boot/10000000abcdef01"))
+        .unwrap();
+    assert!(plan.contains("os/tiny-1.squashfs"), "{plan}");
+}
+
+/// A new boot.img, whose signature comes with it.
+fn publishes_a_new_image(machine: &Machine) {
+    at_the_site(machine, "head -c 200000 /dev/urandom >site/out/boot.img; boot-files sign site/out/boot.img --key site/boot.pem").unwrap();
+    let run = at_the_site(machine, &self::run()).unwrap();
+    assert!(changed(&run) > 0, "{run}");
+    let curl = "curl --silent --show-error --fail --max-time 20";
+    machine
+        .here(&format!(
+            "for file in boot.img boot.sig; do {curl} -o $file http://{ADDRESS}/pi/rescue/$file; cmp $file site/out/$file; done"
+        ))
+        .unwrap();
+    assert_eq!(machine.on("ls -A /srv/boot/pi/rescue").unwrap(), "boot.img\nboot.sig\n");
+}
+
+/// What its signature does not fit is not published.
+fn refuses_a_damaged_image(machine: &Machine) {
+    at_the_site(machine, "cp site/out/boot.img published; echo damaged >>site/out/boot.img").unwrap();
+    let run = at_the_site(machine, &self::run());
+    assert!(!run.ok && run.text.contains("boot.img"), "{}", run.text);
+    machine
+        .here(&format!("curl --silent --fail -o now http://{ADDRESS}/pi/rescue/boot.img; cmp now published"))
+        .unwrap();
+}
+
+#[test]
+fn the_bare_program_is_set_up_as_well() {
+    let machine = Machine::boot();
+    at_the_site(&machine, &format!("dpkg-deb --extract {} package", made("deb-1").display())).unwrap();
+    prepare(&machine, &inventory("boot_server_binary: package/usr/bin/http-boot"));
+    fill_site(&machine);
+    at_the_site(&machine, &self::check()).unwrap();
+    at_the_site(&machine, &self::run()).unwrap();
+    works(&machine);
+    let second = at_the_site(&machine, &self::run()).unwrap();
+    assert_eq!(changed(&second), 0, "{second}");
+}
