@@ -100,8 +100,7 @@ async fn serve_connection(
     let Some(tls) = tls else {
         let wire = Wire::new(stream);
         let outgoing = Some(wire.outgoing());
-        return serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, place)
-            .await;
+        return serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, place).await;
     };
     let peer = http::Peer { address: peer, is_tls: true };
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {

@@ -89,16 +89,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let clients = Arc::new(Clients::default());
     let mut dhcp = start_dhcp(options.dhcp.as_ref(), fleet.as_ref(), &clients)?;
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
-    let mut site = http::Site::new(root, fleet, clients);
-    site.metrics_open = options.metrics_open;
-    if let Some(folder) = &options.state {
-        let state = Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?);
-        if let Some(dhcp) = &dhcp {
-            state.keep_findings(&dhcp.findings);
-        }
-        site.state = Some(state);
-    }
-    let site = Arc::new(site);
+    let site = Arc::new(site(&options, root, fleet, clients, dhcp.as_ref())?);
     let connections = Connections::new(&site, raise_descriptor_limit());
     for (listener, tls) in &listeners {
         let address = listener.local_addr().context("asking for the listening address")?;
@@ -128,6 +119,38 @@ async fn serve(options: ServeOptions) -> Result<()> {
     }
     accepting.shutdown().await;
     site.live.stop();
+    finish_transfers(name, &mut stop, connections, engine).await;
+    close_database(&site);
+    Ok(())
+}
+
+/// What HTTP serves, with the database where there is to be one.
+fn site(
+    options: &ServeOptions,
+    root: Arc<Root>,
+    fleet: Option<Arc<Watched>>,
+    clients: Arc<Clients>,
+    dhcp: Option<&dhcp::server::Running>,
+) -> Result<http::Site> {
+    let mut site = http::Site::new(root, fleet, clients);
+    site.metrics_open = options.metrics_open;
+    if let Some(folder) = &options.state {
+        let state = Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?);
+        if let Some(dhcp) = dhcp {
+            state.keep_findings(&dhcp.findings);
+        }
+        site.state = Some(state);
+    }
+    Ok(site)
+}
+
+/// Lets transfers end, for a while; cuts those that have not. `name`: the signal that ends the server.
+async fn finish_transfers(
+    name: &str,
+    stop: &mut Stop,
+    connections: Connections,
+    engine: Option<Arc<Engine>>,
+) {
     let tftp = engine.as_ref().map_or(0, |engine| engine.transfers());
     tracing::info!(
         connections = connections.open(),
@@ -155,8 +178,6 @@ async fn serve(options: ServeOptions) -> Result<()> {
         cut();
         let _too_slow = tokio::time::timeout(LAST_WORDS, finishing).await;
     }
-    close_database(&site);
-    Ok(())
 }
 
 /// Tells systemd that all sockets are open, where the unit has `Type=notify`: a start that fails is then seen as one.

@@ -3,7 +3,7 @@
 use url::Url;
 
 use crate::cmdline::CommandLine;
-use crate::install::InstallWords;
+use crate::install::{Install, InstallWords};
 use crate::layers::{LayerWords, file_name};
 use crate::manifest::from_hex;
 use crate::plan::{DiskBoot, Goal, Hold, Parameter, Problem, RamBoot, Trust, http_url};
@@ -56,68 +56,55 @@ impl RootWords {
 
     /// Where they lead; what cannot be understood goes to `problems`.
     pub(crate) fn goal(self, line: &CommandLine, problems: &mut Vec<Problem>) -> Goal {
-        let root = line.last("root").unwrap_or("");
-        let mut refuse = |word: &str, reason: String| {
-            problems.push(Problem { word: word.into(), reason });
+        self.checked_goal(line).unwrap_or_else(|(word, reason)| {
+            problems.push(Problem { word, reason });
             Goal::Rescue
-        };
+        })
+    }
+
+    /// The same; an error has the word that is wrong, and why.
+    fn checked_goal(mut self, line: &CommandLine) -> Result<Goal, (String, String)> {
+        let root = line.last("root").unwrap_or("");
         if let Some(netroot) = line.last("netroot") {
-            return refuse(
-                &format!("netroot={netroot}"),
-                "booting a network disk is not supported yet".into(),
-            );
+            let reason = "booting a network disk is not supported yet";
+            return Err((format!("netroot={netroot}"), reason.into()));
         }
         if self.rescue {
-            return Goal::Rescue;
+            return Ok(Goal::Rescue);
         }
-        let install = match self.install.install() {
-            Ok(install) => install,
-            Err((word, reason)) => return refuse(&word, reason),
-        };
-        if let Some(install) = install.as_ref().filter(|_| root.is_empty() || root.starts_with("live:")) {
+        let is_live = root.starts_with("live:");
+        let install = std::mem::take(&mut self.install).install()?;
+        if let Some(install) = install.as_ref().filter(|_| root.is_empty() || is_live) {
             let reason =
                 "root= says which disk is booted then: /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
-            return refuse(&format!("lifeboat.install={}", install.url), reason.into());
+            return Err((format!("lifeboat.install={}", install.url), reason.into()));
         }
         if root.is_empty() && self.luks.is_empty() {
-            return Goal::Rescue;
+            return Ok(Goal::Rescue);
         }
         let init = line.last("init").filter(|path| !path.is_empty()).unwrap_or("/sbin/init");
         if !init.starts_with('/') {
-            return refuse(&format!("init={init}"), "the path must be absolute".into());
+            return Err((format!("init={init}"), "the path must be absolute".into()));
         }
-        let word = format!("root={root}");
-        let layers = self.layers.layers();
-        if !root.starts_with("live:") {
+        let layers = std::mem::take(&mut self.layers).layers();
+        if !is_live {
             if let Some(layer) = layers.first() {
                 let reason = "it is laid over an image of root=live:";
-                return refuse(&format!("lifeboat.layer={}", layer.url), reason.into());
+                return Err((format!("lifeboat.layer={}", layer.url), reason.into()));
             }
             if !root.is_empty() && !names_a_disk(root) {
                 let reason = "root= is live:URL, /dev/…, UUID=, LABEL=, PARTUUID= or PARTLABEL=";
-                return refuse(&word, reason.into());
+                return Err((format!("root={root}"), reason.into()));
             }
-            return Goal::DiskBoot(Box::new(DiskBoot {
-                root: Some(root.to_owned()).filter(|root| !root.is_empty()),
-                luks: self.luks,
-                install,
-                flags: line.last("rootflags").filter(|flags| !flags.is_empty()).map(str::to_owned),
-                kexec: self.kexec,
-                init: init.into(),
-                init_arguments: line.init_arguments.clone(),
-                hold: self.hold,
-            }));
+            return Ok(Goal::DiskBoot(Box::new(self.disk_boot(line, install, init))));
         }
         if self.kexec {
-            return refuse("lifeboat.kexec", "an image in RAM is booted by this kernel".into());
+            return Err(("lifeboat.kexec".into(), "an image in RAM is booted by this kernel".into()));
         }
         let trust = self.sha256.map_or(Trust::Signed, Trust::Sha256);
-        let mut urls = match sources(line, &trust) {
-            Ok(urls) => urls.into_iter(),
-            Err((word, reason)) => return refuse(&word, reason),
-        };
-        let Some(url) = urls.next() else { return refuse(&word, "it names nothing".into()) };
-        Goal::RamBoot(Box::new(RamBoot {
+        let mut urls = sources(line, &trust)?.into_iter();
+        let url = urls.next().ok_or_else(|| (format!("root={root}"), "it names nothing".to_owned()))?;
+        Ok(Goal::RamBoot(Box::new(RamBoot {
             url,
             mirrors: urls.collect(),
             trust,
@@ -127,7 +114,21 @@ impl RootWords {
             init: init.into(),
             init_arguments: line.init_arguments.clone(),
             hold: self.hold,
-        }))
+        })))
+    }
+
+    fn disk_boot(self, line: &CommandLine, install: Option<Install>, init: &str) -> DiskBoot {
+        let given = |name| line.last(name).filter(|value| !value.is_empty()).map(str::to_owned);
+        DiskBoot {
+            root: given("root"),
+            luks: self.luks,
+            install,
+            flags: given("rootflags"),
+            kexec: self.kexec,
+            init: init.into(),
+            init_arguments: line.init_arguments.clone(),
+            hold: self.hold,
+        }
     }
 }
 

@@ -23,6 +23,8 @@ pub struct Assignment<'a> {
     pub files: Option<&'a str>,
     /// Kernel parameters for the plan, from the defaults to its own.
     pub parameters: Vec<&'a str>,
+    /// Lines of `authorized_keys`, for `cmdline.txt`.
+    pub keys: Vec<&'a str>,
     /// Kernel parameters for `cmdline.txt`.
     pub cmdline: Vec<&'a str>,
     /// Lines for `config.txt`.
@@ -47,7 +49,7 @@ impl Assignment<'_> {
     pub fn answer(&self, named: &str) -> Result<Answer, String> {
         let server = self.server.unwrap_or(named);
         let mut words = match self.boot {
-            None | Some(Boot::Plan) => return Ok(Answer::Files),
+            None | Some(Boot::Disk | Boot::Install | Boot::Plan) => return Ok(Answer::Files),
             Some(Boot::Rescue | Boot::Local) => vec!["lifeboat.rescue".to_owned()],
             Some(Boot::Ram) => {
                 let (_, image) = self.image.ok_or("boot is \"ram\", and no image is named")?;
@@ -68,7 +70,9 @@ impl Assignment<'_> {
     pub fn cmdline(&self, shared: &str) -> Result<String, String> {
         let own =
             self.cmdline.iter().map(|words| self.fill(words, self.server)).collect::<Result<Vec<_>, _>>()?;
-        let words = shared.split_ascii_whitespace().chain(own.iter().map(|words| words.trim()));
+        let keys = self.keys.iter().map(|key| format!("lifeboat.authorized_key=\"{key}\""));
+        let own: Vec<String> = own.into_iter().map(|words| words.trim().to_owned()).chain(keys).collect();
+        let words = shared.split_ascii_whitespace().chain(own.iter().map(String::as_str));
         Ok(words.collect::<Vec<_>>().join(" ") + "\n")
     }
 

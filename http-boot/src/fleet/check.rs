@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use init::cmdline::CommandLine;
 use init::manifest::{MANIFEST_LIMIT, Manifest};
-use init::server_plan::{PlanError, ServerPlan};
+use init::plan::{Goal, Plan};
+use init::server_plan::{PLAN_LIMIT, PlanError, PlanFile, ServerPlan};
 
 use super::assignment::Answer;
 use super::dhcp::in_table_words;
@@ -242,6 +244,9 @@ impl Check<'_> {
             let limits = format!("{CONFIG_LIMIT} bytes, and {CONFIG_LINE_LIMIT} in a line");
             self.say(place, format!("config: the firmware reads no more than {limits}"));
         }
+        for key in &orders.keys {
+            self.take(place, key_line(key));
+        }
         let texts = [&orders.parameters, &orders.cmdline, &orders.config];
         if texts.into_iter().flatten().any(|text| !text.is_ascii()) {
             self.say(place, "what a Pi's firmware reads has to be ASCII");
@@ -259,8 +264,14 @@ impl Check<'_> {
                 None => "defaults".to_owned(),
                 Some(device) => format!("device {:?}", device.label()),
             };
-            if assignment.boot == Some(Boot::Plan) && assignment.device.is_none() {
-                self.say(&place, "boot = \"plan\": a signed plan is for one Pi, not for all");
+            if let Some(boot @ (Boot::Disk | Boot::Install | Boot::Plan)) = assignment.boot {
+                match assignment.device {
+                    Some(device) => self.signed_plan(&place, device, boot),
+                    None => self.say(
+                        &place,
+                        "a signed plan is for one Pi, not for all: its boot cannot be the default",
+                    ),
+                }
             }
             if let Some(Answer::Plan(plan)) = self.take(&place, assignment.answer(SOME_SERVER)) {
                 self.plan(&place, &plan);
@@ -270,11 +281,52 @@ impl Check<'_> {
         }
     }
 
+    /// With a root, the signed plan has to be there, and to lead where `boot` says. Whose signature it is the Pi alone can tell.
+    fn signed_plan(&mut self, place: &str, device: &Device, boot: Boot) {
+        let (Some(root), Some(serial)) = (self.root, device.serial) else { return };
+        // A bootloader says the lower half of the number; the plan is named by all of it, which in Pis begins so.
+        let names = ["10000000", "00000000"].map(|half| format!("{half}{serial}"));
+        let found = names.iter().find_map(|serial| {
+            let read = |ending: &str| {
+                let path = FilePath::parse(&format!("/plans/{serial}.{ending}")).ok()?;
+                root.read(&path, PLAN_LIMIT)
+            };
+            Some((serial, read("json")?, read("json.minisig")?))
+        });
+        let Some((serial, json, _)) = found else {
+            let [name, _] = names;
+            return self
+                .say(place, format!("there is no plans/{name}.json with its .minisig below the root"));
+        };
+        let file = format!("plans/{serial}.json");
+        let form = ServerPlan::check_form(&json, true, serial).map_err(|error| format!("{file}: {error}"));
+        let Some(()) = self.take(place, form) else { return };
+        let parameters =
+            serde_json::from_slice::<PlanFile>(&json).map(|plan| plan.parameters).unwrap_or_default();
+        let plan = Plan::parse(&CommandLine::parse(&parameters));
+        for problem in &plan.problems {
+            self.say(place, format!("{file}: {problem}"));
+        }
+        let installs = match plan.goal {
+            Goal::DiskBoot(disk) => Some(disk.install.is_some()),
+            _ => None,
+        };
+        let leads_there = match boot {
+            Boot::Disk => installs == Some(false),
+            Boot::Install => installs == Some(true),
+            _ => true,
+        };
+        if plan.problems.is_empty() && !leads_there {
+            let wanted = if boot == Boot::Disk { "boot a disk" } else { "install (lifeboat.install=)" };
+            self.say(place, format!("{file} does not {wanted}: it says {parameters:?}"));
+        }
+    }
+
     fn plan(&mut self, place: &str, plan: &init::server_plan::PlanFile) {
         let json = serde_json::to_vec(plan).map_err(PlanError::Json);
         let read = json.and_then(|json| ServerPlan::read(&json, None, &[], ""));
         if let Some(plan) = self.take(place, read) {
-            for problem in init::plan::Plan::parse(&plan.line).problems {
+            for problem in Plan::parse(&plan.line).problems {
                 self.say(place, problem);
             }
         }
@@ -306,6 +358,16 @@ fn relative(path: &str) -> Result<FilePath, String> {
 /// `a/b.squashfs` with another ending.
 fn beside(path: &str, ending: &str) -> String {
     Path::new(path).with_extension(ending).display().to_string()
+}
+
+/// A line of `authorized_keys` that fits between quotes on a kernel's command line.
+fn key_line(key: &str) -> Result<(), String> {
+    let line = format!("lifeboat.authorized_key=\"{key}\"");
+    let problems = Plan::parse(&CommandLine::parse(&line)).problems;
+    if key.contains('"') {
+        return Err(format!("keys: {key:?}: options with quotes do not fit on a command line"));
+    }
+    problems.first().map_or(Ok(()), |problem| Err(format!("keys: {key:?}: {}", problem.reason)))
 }
 
 /// RFC 1123, one label.

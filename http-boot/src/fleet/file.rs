@@ -101,6 +101,9 @@ pub struct Orders {
     pub files: Option<String>,
     /// Kernel parameters of its plan: those that an unsigned plan may have.
     pub parameters: Option<String>,
+    /// Lines of `authorized_keys`: who may log in besides those in the image, over TFTP.
+    #[serde(default)]
+    pub keys: Vec<String>,
     /// Kernel parameters behind those of `cmdline.txt`, over TFTP.
     pub cmdline: Option<String>,
     /// Lines behind those of `config.txt`, over TFTP.
@@ -115,7 +118,11 @@ pub enum Boot {
     Rescue,
     /// An OS in RAM.
     Ram,
-    /// What the plan `plans/SERIAL.json` below the root says, which a key of the image has signed: the disk, for example.
+    /// The OS on its disk, as its signed plan says (`plans/SERIAL.json` below the root).
+    Disk,
+    /// A disk image onto its disk, then the OS on it, as its signed plan says.
+    Install,
+    /// Whatever its signed plan says.
     Plan,
     /// Nothing from here: the bootloader is refused, and goes on in its `BOOT_ORDER`.
     Local,

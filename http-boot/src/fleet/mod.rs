@@ -112,6 +112,7 @@ impl Fleet {
             assignment.image = image.or(assignment.image);
             assignment.files = orders.files.as_deref().or(assignment.files);
             assignment.parameters.extend(orders.parameters.as_deref());
+            assignment.keys.extend(orders.keys.iter().map(String::as_str));
             assignment.cmdline.extend(orders.cmdline.as_deref());
             assignment.config.extend(orders.config.as_deref());
         }

@@ -70,14 +70,15 @@ pub fn table(lines: &[Line]) -> String {
             None => "-",
             Some(Boot::Rescue) => "rescue",
             Some(Boot::Ram) => "ram",
+            Some(Boot::Disk) => "disk",
+            Some(Boot::Install) => "install",
             Some(Boot::Plan) => "plan",
             Some(Boot::Local) => "local",
         };
         let image = line.image.as_deref().unwrap_or("-");
-        let plan = line.plan.as_deref().unwrap_or(if line.boot == Some(Boot::Plan) {
-            "plans/SERIAL.json"
-        } else {
-            "-"
+        let plan = line.plan.as_deref().unwrap_or(match line.boot {
+            Some(Boot::Disk | Boot::Install | Boot::Plan) => "plans/SERIAL.json",
+            _ => "-",
         });
         // Writing to a String does not fail.
         let _ = writeln!(text, "{:24} {boot:8} {image:16} {plan}", line.device);

@@ -162,6 +162,10 @@ fn files_have_to_be_there() {
     for name in ["os/debian.squashfs", "os/debian.json", "os/debian.json.minisig", "os/kiosk.json.minisig"] {
         assert!(all.contains(&format!("there is no {name} below the root")), "{name}: {all}");
     }
+    std::fs::create_dir(folder.path().join("plans")).unwrap();
+    let plan = r#"{"format": 1, "device": "1000000000000003", "parameters": "root=LABEL=x"}"#;
+    std::fs::write(folder.path().join("plans/1000000000000003.json"), plan).unwrap();
+    std::fs::write(folder.path().join("plans/1000000000000003.json.minisig"), "").unwrap();
     std::fs::create_dir(folder.path().join("os")).unwrap();
     for name in ["debian", "kiosk"] {
         for ending in ["squashfs", "json.minisig"] {
@@ -327,4 +331,64 @@ fn what_is_wrong_with_the_table_is_said_in_its_own_words() {
         let error = Fleet::parse(&text, None).unwrap_err().to_string();
         assert!(error.contains(said), "{to}: {error}");
     }
+}
+
+const KEY: &str = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Jq8k1v0m8yq5dXyvF0lV2m7n1h6T4wq2r8s9t0u1v anna";
+
+#[test]
+fn keys_go_into_the_command_line() {
+    let keys = format!("orders = {{ boot = \"plan\", keys = [\"{KEY}\"], files");
+    let text = SITE.replacen("orders = { boot = \"plan\", files", &keys, 1);
+    let fleet = Fleet::parse(&text, None).unwrap();
+    let line = fleet.assignment(who(3)).cmdline("quiet").unwrap();
+    assert_eq!(line, format!("quiet lifeboat.authorized_key=\"{KEY}\"\n"));
+    let read = init::plan::Plan::parse(&init::cmdline::CommandLine::parse(&line));
+    assert_eq!((read.authorized_keys, read.problems), (vec![KEY.to_owned()], Vec::new()));
+    for bad in [
+        "no key",
+        "command=\\\"x\\\" ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJ3Jq8k1v0m8yq5dXyvF0lV2m7n1",
+        "a\\nb",
+    ] {
+        let said = findings("boot = \"plan\", files", &format!("boot = \"plan\", keys = [\"{bad}\"], files"));
+        assert!(said.contains("keys: "), "{bad}: {said}");
+    }
+}
+
+#[test]
+fn a_signed_plan_has_to_lead_where_the_file_says() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = crate::http::files::Root::open(folder.path()).unwrap();
+    std::fs::create_dir(folder.path().join("plans")).unwrap();
+    let check = |boot: &str, parameters: Option<&str>| {
+        for ending in ["json", "json.minisig"] {
+            let path = folder.path().join(format!("plans/1000000000000003.{ending}"));
+            let _there_or_not = std::fs::remove_file(&path);
+            if let Some(parameters) = parameters {
+                let device = "1000000000000003";
+                let plan = serde_json::json!({"format": 1, "device": device, "parameters": parameters});
+                std::fs::write(&path, plan.to_string()).unwrap();
+            }
+        }
+        let text = format!("format = 1\n[[device]]\nserial = \"00000003\"\norders.boot = {boot:?}\n");
+        Fleet::parse(&text, Some(&root)).map(drop).map_err(|findings| findings.to_string())
+    };
+    let install = "lifeboat.install=http://192.0.2.1/a.img lifeboat.install_to=/dev/mmcblk0 root=LABEL=x";
+    for (boot, parameters) in
+        [("disk", "root=LABEL=x"), ("install", install), ("plan", install), ("plan", "lifeboat.rescue")]
+    {
+        assert_eq!(check(boot, Some(parameters)), Ok(()), "{boot} {parameters}");
+    }
+    for (boot, parameters, said) in [
+        ("disk", Some(install), "does not boot a disk"),
+        ("install", Some("root=LABEL=x"), "does not install"),
+        ("disk", Some("root=live:http://192.0.2.1/x.squashfs"), "does not boot a disk"),
+        ("plan", Some("quiet"), "quiet"),
+        ("install", Some("lifeboat.install=http://192.0.2.1/a.img root=LABEL=x"), "lifeboat.install_to="),
+        ("disk", None, "there is no plans/1000000000000003.json"),
+    ] {
+        let findings = check(boot, parameters).unwrap_err();
+        assert!(findings.contains(said), "{boot} {parameters:?}: {findings}");
+    }
+    let all = Fleet::parse("format = 1\n[defaults]\nboot = \"install\"\n", None).unwrap_err();
+    assert!(all.to_string().contains("for one Pi"), "{all}");
 }

@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use axum::extract::{Extension, Path, RawQuery, State};
 use axum::http::StatusCode;
 use axum::response::Response;
+use init::server_plan::PLAN_FORMAT;
 use maud::{Markup, html};
 
 use super::form::SessionForm;
@@ -292,8 +293,10 @@ fn actions(caller: &Caller, device: &Summary, orders: &DeviceOrders, images: &[I
             (form("clear", &html! { button type="submit" { "Take all orders off" } }))
         }
         details {
-            summary { "Sign-off by a signed plan" }
-            p.muted { "A plan that was signed for just this device by " code { "boot-files sign" } ". The device checks the signature." }
+            summary { "Sign-off by a signed plan: install, boot the disk" }
+            p.muted { "A plan that was signed for just this device. The device checks the signature. To install a disk image, whatever is on the disk, in the boot that goes on:" }
+            pre { code { (install_plan(device)) } }
+            p.muted { "with your own image, disk and root, in a file " code { "plan.json" } ", then " code { "boot-files sign plan.json --key image.key" } ". In later boots it installs nothing, and boots the disk." }
             (form("plan", &html! {
                 label for="plan" { "The plan (JSON)" }
                 textarea #plan name="plan" rows="4" required spellcheck="false" {}
@@ -303,6 +306,17 @@ fn actions(caller: &Caller, device: &Summary, orders: &DeviceOrders, images: &[I
             }))
         }
     }
+}
+
+/// A plan to begin with: this server does not know the image, and has no key.
+fn install_plan(device: &Summary) -> String {
+    // Whoever reports may write what he likes there; somebody is about to sign it.
+    let is_plain = device.boot_id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
+    let boot = if is_plain { format!(" lifeboat.install_boot={}", device.boot_id) } else { String::new() };
+    let parameters = format!(
+        "lifeboat.install=http://SERVER/disk.img.xz lifeboat.install_to=/dev/mmcblk0{boot} root=LABEL=rootfs"
+    );
+    serde_json::json!({"format": PLAN_FORMAT, "device": device.serial, "parameters": parameters}).to_string()
 }
 
 /// `POST /ui/devices/{serial}/orders`
