@@ -14,6 +14,7 @@ use crate::boot_tree::BootTree;
 use crate::boot_tree::rendering::{AsTheyAre, Rendering};
 use crate::clients::Clients;
 use crate::connections::{Connections, accept};
+use crate::devices::Devices;
 use crate::dhcp;
 use crate::fleet::{self, watch::Watched};
 use crate::http;
@@ -91,13 +92,7 @@ async fn serve(options: ServeOptions) -> Result<()> {
     let tftp = Tftp::open(&options, &clients, rendering(fleet.as_ref()))?;
     let mut site = http::Site::new(root, fleet, clients);
     site.metrics_open = options.metrics_open;
-    if let Some(folder) = &options.state {
-        let state = Arc::new(State::open(folder, &options.root, options.keep, &site.devices)?);
-        if let Some(dhcp) = &dhcp {
-            state.keep_findings(&dhcp.findings);
-        }
-        site.state = Some(state);
-    }
+    site.state = open_state(&options, &site.devices, dhcp.as_ref())?;
     let site = Arc::new(site);
     let connections = Connections::new(site.clone(), raise_descriptor_limit());
     for (listener, tls) in &listeners {
@@ -134,6 +129,13 @@ async fn serve(options: ServeOptions) -> Result<()> {
         "stopping on {name}; transfers have {} s to finish",
         GRACE.as_secs()
     );
+    finish_or_cut(connections, engine, &mut stop).await;
+    close_database(&site);
+    Ok(())
+}
+
+/// Lets answers and transfers finish, for a while; tells TFTP's clients when it is over.
+async fn finish_or_cut(connections: Connections, engine: Option<Arc<Engine>>, stop: &mut Stop) {
     let cut = engine.as_ref().map(|engine| engine.cutter());
     let (closing, mut finishing) = (connections.close(), Box::pin(finish(engine)));
     let is_over = tokio::select! {
@@ -154,8 +156,20 @@ async fn serve(options: ServeOptions) -> Result<()> {
         cut();
         let _too_slow = tokio::time::timeout(LAST_WORDS, finishing).await;
     }
-    close_database(&site);
-    Ok(())
+}
+
+/// The database, where there is to be one; what DHCP finds is written down in it.
+fn open_state(
+    options: &ServeOptions,
+    devices: &Devices,
+    dhcp: Option<&dhcp::server::Running>,
+) -> Result<Option<Arc<State>>> {
+    let Some(folder) = &options.state else { return Ok(None) };
+    let state = Arc::new(State::open(folder, &options.root, options.keep, devices)?);
+    if let Some(dhcp) = dhcp {
+        state.keep_findings(&dhcp.findings);
+    }
+    Ok(Some(state))
 }
 
 /// Writes down what is still queued, where there is a database.

@@ -41,7 +41,7 @@ fn hold(number: usize) {
             stream.set_nonblocking(true).unwrap();
             held.push(stream);
         }
-        if words.starts_with(b"GET") && number % PORTS.len() == 0 {
+        if words.ends_with(b"X-Slow: ") {
             held.iter_mut().for_each(|stream| drop(stream.write(b"x")));
         }
         std::thread::sleep(Duration::from_millis(20));
