@@ -108,6 +108,15 @@ impl Site {
         }
     }
 
+    /// Waits until a file that is fetched has begun.
+    pub(crate) fn wait_for_bytes(&self, name: &str) {
+        let end = Instant::now() + LIMIT;
+        while fs::metadata(self.path(name)).map_or(0, |file| file.len()) == 0 {
+            assert!(Instant::now() < end, "{name} does not come: {:#?}", self.log());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
     /// The lines with these words so far.
     pub(crate) fn log_of(&self, words: &str) -> Vec<String> {
         self.log().into_iter().filter(|line| line.contains(words)).collect()
