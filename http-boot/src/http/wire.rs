@@ -21,6 +21,9 @@ use tokio::net::TcpStream;
 /// The longest part in bytes. One connection gives way to others after so many.
 pub const LONGEST: usize = 1 << 20;
 
+/// As much is read at once. Most requests are shorter; memory that is not touched costs nothing.
+const MOST_READ: usize = 2048;
+
 /// Never written and never read: it takes addresses, and no memory.
 static STAND_IN: LazyLock<Bytes> = LazyLock::new(|| Bytes::from(vec![0; LONGEST]));
 
@@ -181,7 +184,8 @@ impl AsyncRead for Wire {
         let Shared { stream, .. } = &*self.0;
         loop {
             ready!(stream.poll_read_ready(context))?;
-            match stream.try_read(buffer.initialize_unfilled()) {
+            let length = buffer.remaining().min(MOST_READ);
+            match stream.try_read(buffer.initialize_unfilled_to(length)) {
                 Ok(count) => {
                     buffer.advance(count);
                     return Poll::Ready(Ok(()));

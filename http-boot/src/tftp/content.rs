@@ -9,8 +9,8 @@ use rustix::io::{Errno, ReadWriteFlags};
 
 use crate::http::conditions::Version;
 
-/// How many bytes are fetched from a disk at once when they are not in the page cache. A session holds one piece, and only
-/// then.
+/// How many bytes are fetched from a disk at once when they are not in the page cache. A session holds one such piece, and
+/// only then.
 const PIECE: usize = 128 * 1024;
 /// How many bytes are taken from the page cache at once, where less is asked for: one system call for several blocks.
 const AHEAD: usize = 12 * 1024;
@@ -48,13 +48,13 @@ pub enum NotRead {
 pub struct Reader {
     content: Content,
     /// What was read ahead or [`Reader::fetch`] got, and from where on.
-    piece: (u64, Bytes),
+    piece: (u64, Vec<u8>),
 }
 
 impl Reader {
     /// Reads `content`.
     pub fn new(content: Content) -> Self {
-        Self { content, piece: (0, Bytes::new()) }
+        Self { content, piece: (0, Vec::new()) }
     }
 
     /// Fills `buffers`, one behind the other, with the bytes at `offset`; all of these have to be inside of the content.
@@ -68,17 +68,16 @@ impl Reader {
             Content::File(file, _) => file,
         };
         let (start, piece) = &self.piece;
-        if !piece.is_empty() {
-            if let Some(inside) =
-                offset.checked_sub(*start).filter(|at| at + wanted as u64 <= piece.len() as u64)
-            {
-                return copy(piece, inside, buffers);
-            }
-            self.piece = (0, Bytes::new());
+        let inside = offset.checked_sub(*start).filter(|at| at + wanted as u64 <= piece.len() as u64);
+        if let Some(inside) = inside.filter(|_| !piece.is_empty()) {
+            return copy(piece, inside, buffers);
         }
-        if wanted > 0
-            && let Some(piece) = read_ahead(file, offset, self.content.size(), wanted)
-        {
+        // The same memory again, unless a disk filled more.
+        let mut piece = std::mem::take(&mut self.piece.1);
+        if piece.capacity() > AHEAD {
+            piece = Vec::new();
+        }
+        if wanted > 0 && read_ahead(file, offset, self.content.size(), wanted, &mut piece) {
             self.check(offset + piece.len() as u64)?;
             let copied = copy(&piece, 0, buffers);
             self.piece = (offset, piece);
@@ -139,18 +138,19 @@ fn copy(bytes: &[u8], offset: u64, buffers: &mut [IoSliceMut<'_>]) -> Result<(),
     Ok(())
 }
 
-/// The bytes at `offset` and some behind them, if more than `wanted` are left and all of these are in the page cache.
-fn read_ahead(file: &OwnedFd, offset: u64, size: u64, wanted: usize) -> Option<Bytes> {
-    let left = usize::try_from(size.checked_sub(offset)?).unwrap_or(usize::MAX);
-    let mut piece = vec![0; left.min(AHEAD)];
-    if piece.len() <= wanted {
-        return None;
+/// Fills `piece` with the bytes at `offset` and some behind them, if more than `wanted` are left and all of these are in the
+/// page cache.
+fn read_ahead(file: &OwnedFd, offset: u64, size: u64, wanted: usize, piece: &mut Vec<u8>) -> bool {
+    let left = usize::try_from(size.saturating_sub(offset)).unwrap_or(usize::MAX).min(AHEAD);
+    if left <= wanted {
+        return false;
     }
-    let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(&mut piece)], offset, ReadWriteFlags::NOWAIT);
-    (read == Ok(piece.len())).then(|| Bytes::from(piece))
+    piece.resize(left, 0);
+    let read = rustix::io::preadv2(file, &mut [IoSliceMut::new(piece)], offset, ReadWriteFlags::NOWAIT);
+    read == Ok(left)
 }
 
-fn read_piece(file: &OwnedFd, offset: u64, length: usize) -> io::Result<Bytes> {
+fn read_piece(file: &OwnedFd, offset: u64, length: usize) -> io::Result<Vec<u8>> {
     let mut piece = Vec::with_capacity(length);
     while piece.len() < length {
         let at = offset + piece.len() as u64;
@@ -162,7 +162,7 @@ fn read_piece(file: &OwnedFd, offset: u64, length: usize) -> io::Result<Bytes> {
     }
     // The allocator may give more than was asked for.
     piece.truncate(length);
-    Ok(Bytes::from(piece))
+    Ok(piece)
 }
 
 fn changed() -> io::Error {
