@@ -1,8 +1,8 @@
 //! `lifeboat.install=`: a disk image that is written to this machine's disk before that is booted.
 //!
-//! What is on the disk is lost by it, so that it takes more than a word: the disk is empty, or the word names the very boot in which
-//! it may be done (`lifeboat.install_boot=`). A signed plan that comes a second time, by mistake or from somebody who kept it,
-//! installs nothing (`pid1::steps::install`).
+//! What is on the disk is lost by it, so that it takes more than a word: the disk is empty, or the words name the very boot in which
+//! it may be done (`lifeboat.install_boot=`), and then in no other. Such a plan that comes a second time, by mistake or from somebody
+//! who kept it, installs nothing (`pid1::steps::install`).
 
 use url::Url;
 
@@ -79,15 +79,20 @@ fn disk(path: &str) -> Result<String, String> {
     let name = path.strip_prefix("/dev/").unwrap_or_default();
     let is_plain = |part: &str| !part.is_empty() && !part.starts_with('.');
     let known = |b: u8| b.is_ascii_alphanumeric() || b"/_.:+-".contains(&b);
-    if name.split('/').all(is_plain) && name.bytes().all(known) {
+    if name.starts_with("disk/") || name.starts_with("mapper/") {
+        Err("the kernel's own name of a disk is needed, like /dev/mmcblk0: there is no udev here that makes others".into())
+    } else if name.split('/').all(is_plain) && name.bytes().all(known) {
         Ok(path.into())
     } else {
         Err("the path of a disk is needed, like /dev/mmcblk0".into())
     }
 }
 
-/// As the kernel writes it: a UUID in lower case.
-fn boot_id(text: &str) -> Result<String, String> {
+/// A boot's ID as the kernel writes it: a UUID in lower case.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn boot_id(text: &str) -> Result<String, String> {
     let groups: Vec<&str> = text.split('-').collect();
     let lengths: Vec<usize> = groups.iter().map(|group| group.len()).collect();
     let is_hex = groups.iter().all(|group| group.bytes().all(|b| b.is_ascii_hexdigit()));

@@ -34,7 +34,6 @@ const SIGNERS: &[&str] = &[
     "rootflags",
     "rd.luks.uuid",
     "init",
-    "lifeboat.authorized_key",
     "lifeboat.install",
     "lifeboat.install_boot",
     "lifeboat.install_to",

@@ -26,6 +26,9 @@ use crate::interrupt::Interrupt;
 use crate::machine::{End, Forward, Machine, Model, Options, Sinks};
 use crate::wire::{Stack, Tap};
 
+/// The exit code when the time limit ended it.
+const TIME_LIMIT_REACHED: u8 = 20;
+
 /// Runs a command and gives its exit code.
 ///
 /// # Errors
@@ -59,6 +62,7 @@ fn run_by_eeprom(command: &Run) -> Result<ExitCode> {
         reports: command.report.as_deref().map(create).transpose()?,
     };
     let tap = command.bridge.as_deref().map(Tap::plug_into).transpose()?;
+    tap.iter().for_each(|tap| interrupt.plugged(tap.name()));
     let mut cable = match &tap {
         None => Cable::Host,
         Some(tap) => {
@@ -71,6 +75,10 @@ fn run_by_eeprom(command: &Run) -> Result<ExitCode> {
     let booted = match modes::boot(&pi, &eeprom, &mut cable, end, &mut log) {
         Ok(booted) => booted,
         Err(refusal) => {
+            if Instant::now() >= end {
+                log.note(format_args!("the time limit is over while it loads: {refusal}"));
+                return Ok(ExitCode::from(TIME_LIMIT_REACHED));
+            }
             log.note(format_args!("no boot mode is left: {refusal}"));
             return Ok(refused(&refusal));
         }
@@ -83,6 +91,7 @@ fn run_by_eeprom(command: &Run) -> Result<ExitCode> {
     options.cpus = command.cpus;
     options.watchdog = command.watchdog;
     log.note("the kernel gets the virt machine's own device tree with the Pi's model, serial number and bootloader facts");
+    options.time_limit = end.saturating_duration_since(Instant::now());
     start(options, &command.surroundings, sinks, &interrupt, log)
 }
 
@@ -124,6 +133,7 @@ fn raspi4b(command: &Raspi4b) -> Result<ExitCode> {
     }
     let mut options = Options::new(pi, boot);
     options.model = Model::Raspi4B;
+    options.time_limit = Duration::from_secs(command.surroundings.time_limit);
     log.note(
         "QEMU's raspi4b has no Ethernet and no PCIe: the network is a USB card, and there is no report port",
     );
@@ -147,7 +157,6 @@ fn start(
         .chain(around.forward.iter().copied())
         .collect();
     options.no_dhcp_for = Duration::from_secs(around.no_dhcp_for);
-    options.time_limit = Duration::from_secs(around.time_limit);
     options.qemu.clone_from(&around.qemu);
     if !around.append.is_empty() {
         log.note(format_args!("added to the command line, which no real Pi does: {}", around.append));
@@ -172,7 +181,7 @@ fn start(
     }
     Ok(ExitCode::from(match end {
         End::PowerOff | End::Reset => 0,
-        End::TimeLimit => 20,
+        End::TimeLimit => TIME_LIMIT_REACHED,
         End::Qemu(_) => 21,
         End::Watchdog => 22,
         End::Killed => 130,

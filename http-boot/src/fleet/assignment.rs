@@ -72,8 +72,13 @@ impl Assignment<'_> {
             self.cmdline.iter().map(|words| self.fill(words, self.server)).collect::<Result<Vec<_>, _>>()?;
         let keys = self.keys.iter().map(|key| format!("lifeboat.authorized_key=\"{key}\""));
         let own: Vec<String> = own.into_iter().map(|words| words.trim().to_owned()).chain(keys).collect();
+        // What stands behind "--" is the OS's, and none of the kernel's or of ours.
+        let (shared, rest) =
+            shared.split_once(" -- ").map_or((shared, None), |(words, rest)| (words, Some(rest)));
         let words = shared.split_ascii_whitespace().chain(own.iter().map(String::as_str));
-        Ok(words.collect::<Vec<_>>().join(" ") + "\n")
+        let rest =
+            rest.into_iter().flat_map(|rest| std::iter::once("--").chain(rest.split_ascii_whitespace()));
+        Ok(words.chain(rest).collect::<Vec<_>>().join(" ") + "\n")
     }
 
     /// `config.txt` for it: the shared one, then its own lines, for all boards again whatever filter the shared one ended in.

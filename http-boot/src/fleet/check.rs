@@ -24,6 +24,9 @@ const SOME_SERVER: &str = "http://192.0.2.1:8080";
 const CONFIG_LIMIT: usize = 4096;
 const CONFIG_LINE_LIMIT: usize = 98;
 
+/// What there is room for behind the words of the firmware and of the image, in bytes: an arm64 kernel's line has 2048.
+const CMDLINE_LIMIT: usize = 1500;
+
 /// All that is wrong with a file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{}", .0.join("\n"))]
@@ -276,7 +279,11 @@ impl Check<'_> {
             if let Some(Answer::Plan(plan)) = self.take(&place, assignment.answer(SOME_SERVER)) {
                 self.plan(&place, &plan);
             }
-            self.take(&place, assignment.cmdline(""));
+            let line = self.take(&place, assignment.cmdline("")).unwrap_or_default();
+            if line.len() > CMDLINE_LIMIT {
+                let length = line.len();
+                self.say(&place, format!("cmdline and keys have {length} bytes; with the image's own more than {CMDLINE_LIMIT} do not fit, and a kernel cuts the line"));
+            }
             self.take(&place, assignment.config(""));
         }
     }

@@ -342,6 +342,11 @@ fn keys_go_into_the_command_line() {
     let fleet = Fleet::parse(&text, None).unwrap();
     let line = fleet.assignment(who(3)).cmdline("quiet").unwrap();
     assert_eq!(line, format!("quiet lifeboat.authorized_key=\"{KEY}\"\n"));
+    let before_dashes = fleet.assignment(who(3)).cmdline("quiet -- -s").unwrap();
+    assert_eq!(before_dashes, format!("quiet lifeboat.authorized_key=\"{KEY}\" -- -s\n"));
+    let many = vec![format!("{KEY:?}"); 20].join(", ");
+    let said = findings("boot = \"plan\", files", &format!("boot = \"plan\", keys = [{many}], files"));
+    assert!(said.contains("a kernel cuts the line"), "{said}");
     let read = init::plan::Plan::parse(&init::cmdline::CommandLine::parse(&line));
     assert_eq!((read.authorized_keys, read.problems), (vec![KEY.to_owned()], Vec::new()));
     for bad in [

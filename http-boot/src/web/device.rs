@@ -296,7 +296,7 @@ fn actions(caller: &Caller, device: &Summary, orders: &DeviceOrders, images: &[I
             summary { "Sign-off by a signed plan: install, boot the disk" }
             p.muted { "A plan that was signed for just this device. The device checks the signature. To install a disk image, whatever is on the disk, in the boot that goes on:" }
             pre { code { (install_plan(device)) } }
-            p.muted { "with your own image, disk and root, in a file " code { "plan.json" } ", then " code { "boot-files sign plan.json --key image.key" } ". In later boots it installs nothing, and boots the disk." }
+            p.muted { "with your own image, disk and root, in a file " code { "plan.json" } ", then " code { "boot-files sign plan.json --key image.key" } ". In any other boot it writes nothing, and boots the disk." }
             (form("plan", &html! {
                 label for="plan" { "The plan (JSON)" }
                 textarea #plan name="plan" rows="4" required spellcheck="false" {}
@@ -311,10 +311,9 @@ fn actions(caller: &Caller, device: &Summary, orders: &DeviceOrders, images: &[I
 /// A plan to begin with: this server does not know the image, and has no key.
 fn install_plan(device: &Summary) -> String {
     // Whoever reports may write what he likes there; somebody is about to sign it.
-    let is_plain = device.boot_id.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-');
-    let boot = if is_plain { format!(" lifeboat.install_boot={}", device.boot_id) } else { String::new() };
+    let boot = init::install::boot_id(&device.boot_id).unwrap_or_else(|_| "ID".into());
     let parameters = format!(
-        "lifeboat.install=http://SERVER/disk.img.xz lifeboat.install_to=/dev/mmcblk0{boot} root=LABEL=rootfs"
+        "lifeboat.install=http://SERVER/disk.img.xz lifeboat.install_to=/dev/mmcblk0 lifeboat.install_boot={boot} root=LABEL=rootfs"
     );
     serde_json::json!({"format": PLAN_FORMAT, "device": device.serial, "parameters": parameters}).to_string()
 }

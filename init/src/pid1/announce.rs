@@ -114,6 +114,11 @@ impl Announcer {
         self.tell_pid1(bytes);
     }
 
+    /// It has got further by something that is no transfer of its own; `mark` grows with it.
+    pub fn advanced(&self, mark: u64) {
+        self.tell_pid1(mark);
+    }
+
     /// It is done.
     pub fn done(&mut self) {
         tracing::info!("{}: done, {} ms", self.place(), self.began.elapsed().as_millis());

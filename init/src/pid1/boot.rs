@@ -133,7 +133,7 @@ pub const DISK_BOOT: [Step; 4] = [
         run: steps::install::run,
         policy: Required,
         deadline: None,
-        on_failure: "trying again; the disk does not boot until all of the image is on it",
+        on_failure: "trying again, after as long as this try took",
     },
     Step {
         name: "unlock",
@@ -250,6 +250,10 @@ impl Boot {
     /// After a failure: whether the boot server, whose plan this boot follows, has another one by now.
     fn has_other_plan(&mut self) -> bool {
         let (Some(followed), Some(server)) = (&self.followed, self.server()) else { return false };
+        // Who is at work here is not disturbed by another boot that begins.
+        if steps::hand_over::is_waited_for() {
+            return false;
+        }
         let Ok(given) = ask::ask(server, &self.machine.serial, &self.plan.transport) else { return false };
         if given.as_ref() == Some(followed) {
             return false;

@@ -1,6 +1,7 @@
 //! The bootloader's DHCP client (facts, section 2): who offers an address, and who has boot files, may be two servers.
 
 use std::net::Ipv4Addr;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use dhcproto::v4::{DhcpOption, Message, MessageType, OptionCode};
@@ -50,9 +51,12 @@ pub fn ask(pi: &Pi, eeprom: &Eeprom, stack: &mut Stack, want: Want, log: &mut Lo
     let mut client = Client { pi, eeprom, stack, want, log, transaction: first_transaction(pi), end };
     while Instant::now() < end {
         client.transaction = client.transaction.wrapping_add(1);
+        let next = (Instant::now() + eeprom.dhcp_req_timeout).min(end);
         if let Some(lease) = client.exchange()? {
             return Ok(lease);
         }
+        // After a NAK, too: nobody is asked more often than that.
+        thread::sleep(next.saturating_duration_since(Instant::now()));
     }
     client.log.line("NETBOOT init failed");
     let why = match want {
@@ -152,7 +156,7 @@ impl Client<'_> {
         self.log.line(format_args!("YI_ADDR {}", offer.yiaddr()));
         self.log.line(format_args!("SI_ADDR {}", offer.siaddr()));
         if let Some(name) = tftp_name(offer) {
-            self.log.line(format_args!("[66] {}", String::from_utf8_lossy(name)));
+            self.log.line(format_args!("[66]: {}", String::from_utf8_lossy(name)));
         }
     }
 

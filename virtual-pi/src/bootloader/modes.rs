@@ -56,7 +56,7 @@ pub fn boot(
                 }
                 Mode::Network => {
                     say(log, "NETWORK", 2, &modes, at);
-                    over_network(pi, eeprom, cable, log).map(|boot| Booted { boot, mode: 2 })
+                    over_network(pi, eeprom, cable, end, log).map(|boot| Booted { boot, mode: 2 })
                 }
                 Mode::Stop => return Err(refusal),
                 Mode::Restart => break,
@@ -136,9 +136,15 @@ fn over_http(pi: &Pi, eeprom: &Eeprom, cable: &mut Cable, log: &mut Log) -> Resu
     }
 }
 
-fn over_network(pi: &Pi, eeprom: &Eeprom, cable: &mut Cable, log: &mut Log) -> Result<Boot, Refusal> {
+fn over_network(
+    pi: &Pi,
+    eeprom: &Eeprom,
+    cable: &mut Cable,
+    end: Instant,
+    log: &mut Log,
+) -> Result<Boot, Refusal> {
     match cable {
-        Cable::Own(stack) => network::boot(pi, eeprom, stack, log),
+        Cable::Own(stack) => network::boot(pi, eeprom, stack, end, log),
         Cable::Host => Err(Refusal::new(Kind::NoAddress, "NETWORK needs a cable of the Pi's own: --bridge")),
     }
 }

@@ -1,7 +1,7 @@
 //! Boot mode NETWORK (2): DHCP, then the files of a TFTP server, in the order in which a Pi 4 asks for them (facts, section 3).
 
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::boot_files::BootFiles;
 use super::config::Config;
@@ -20,15 +20,24 @@ const LOOKED_FOR: [&str; 3] = ["pieeprom.sig", "recover4.elf", "recovery.elf"];
 /// Between two tries.
 const PAUSE: Duration = Duration::from_secs(5);
 
-/// Boots from the network, as often as `NET_BOOT_MAX_RETRIES` says.
+/// Boots from the network, as often as `NET_BOOT_MAX_RETRIES` says; no try begins after `end`.
 ///
 /// # Errors
 /// That of the last try.
-pub fn boot(pi: &Pi, eeprom: &Eeprom, stack: &mut Stack, log: &mut Log) -> Result<Boot, Refusal> {
+pub fn boot(
+    pi: &Pi,
+    eeprom: &Eeprom,
+    stack: &mut Stack,
+    end: Instant,
+    log: &mut Log,
+) -> Result<Boot, Refusal> {
     let mut tries = 0_u32;
     loop {
         match once(pi, eeprom, stack, log) {
-            Err(refusal) if eeprom.net_boot_max_retries.is_none_or(|most| tries < most) => {
+            Err(refusal)
+                if eeprom.net_boot_max_retries.is_none_or(|most| tries < most)
+                    && Instant::now() + PAUSE < end =>
+            {
                 log.note(format_args!("{refusal}; again in {} s", PAUSE.as_secs()));
                 thread::sleep(PAUSE);
                 tries += 1;

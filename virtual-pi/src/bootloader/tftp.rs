@@ -14,6 +14,8 @@ use crate::wire::stack::Udp;
 
 /// What it asks for since 2022-10-03, in bytes.
 const BLOCK: usize = 1468;
+/// RFC 1350's own size.
+const DEFAULT_BLOCK: usize = 512;
 /// A question or an acknowledgement without an answer is sent again after this.
 const AGAIN_AFTER: Duration = Duration::from_secs(2);
 /// How many bytes of a config.txt over the network count.
@@ -187,6 +189,8 @@ impl Transfer<'_, '_> {
     /// Takes an OACK.
     fn agree(&mut self, options: &[u8]) -> Result<(), Refusal> {
         self.has_options = true;
+        // What the server does not say does not hold (RFC 2347).
+        self.block = DEFAULT_BLOCK;
         let words: Vec<_> = options.split(|byte| *byte == 0).map(String::from_utf8_lossy).collect();
         for pair in words.chunks_exact(2) {
             let [name, value] = pair else { continue };
@@ -210,8 +214,8 @@ impl Transfer<'_, '_> {
     /// Takes a block of data; whether it was the last one.
     fn take(&mut self, number: u16, data: &[u8]) -> Result<bool, Refusal> {
         if !self.has_options && self.blocks == 0 {
-            // No OACK came: RFC 1350's own size holds.
-            self.block = 512;
+            // No OACK came.
+            self.block = DEFAULT_BLOCK;
         }
         // Numbers go on at 0 after 65535.
         if u64::from(number) == (self.blocks + 1) & 0xffff {

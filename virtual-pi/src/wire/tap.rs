@@ -39,9 +39,14 @@ impl Tap {
 
 impl Drop for Tap {
     fn drop(&mut self) {
-        // It may be gone with its network namespace.
-        let _gone = ip(&["link", "del", "dev", &self.name]);
+        remove(&self.name);
     }
+}
+
+/// Takes the tap device of this name away.
+pub(crate) fn remove(name: &str) {
+    // It may be gone with its network namespace.
+    let _gone = ip(&["link", "del", "dev", name]);
 }
 
 fn ip(words: &[&str]) -> Result<()> {

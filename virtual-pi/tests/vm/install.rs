@@ -9,9 +9,14 @@ use serde_json::json;
 use crate::site::images::{folder, run, sign, tiny_root};
 use crate::site::{Server, ssh_ok, wait, wait_console};
 
-tests![an_empty_disk_is_installed_once, a_disk_with_something_on_it_takes_the_name_of_the_boot,];
+tests![
+    an_empty_disk_is_installed_once,
+    a_disk_with_something_on_it_takes_the_name_of_the_boot,
+    what_somebody_did_after_a_try_that_failed_is_kept,
+];
 
 const OWN: &str = "plans/10000000abcdef01.json";
+const OTHER_BOOT: &str = "lifeboat.install_boot=0d1c8a52-3f4e-4b6a-9c7d-0123456789ab";
 /// Between the table and the partition: a second install would take it away.
 const MARK: (&[u8], u64) = (b"written by somebody", 2 << 20);
 
@@ -48,7 +53,8 @@ fn an_empty_disk_is_installed_once() {
     let here = tempfile::tempdir_in(folder()).unwrap();
     let server = Server::start();
     put_disk_image(&server, here.path());
-    put_plan(&server, here.path(), "");
+    // Of another boot: whoever kept it does nothing with it, not even to an empty disk.
+    put_plan(&server, here.path(), OTHER_BOOT);
     let disk = here.path().join("vda");
     std::fs::File::create(&disk).unwrap().set_len(40 << 20).unwrap();
     let power_on = || {
@@ -57,6 +63,10 @@ fn an_empty_disk_is_installed_once() {
         })
     };
     let machine = power_on();
+    wait_console(&machine, "this is not the boot to overwrite it");
+    wait_console(&machine, "no device has LABEL=installed");
+    assert!(std::fs::read(&disk).unwrap().iter().all(|byte| *byte == 0), "nothing was written");
+    put_plan(&server, here.path(), "");
     wait_console(&machine, "/dev/vda: 16.0 MiB written and right");
     wait_console(&machine, "TEST-OS root ext4");
     machine.kill();
@@ -79,8 +89,7 @@ fn a_disk_with_something_on_it_takes_the_name_of_the_boot() {
     let here = tempfile::tempdir_in(folder()).unwrap();
     let server = Server::start();
     put_disk_image(&server, here.path());
-    // Of a boot long ago, by whoever kept it.
-    put_plan(&server, here.path(), "lifeboat.install_boot=0d1c8a52-3f4e-4b6a-9c7d-0123456789ab");
+    put_plan(&server, here.path(), OTHER_BOOT);
     let disk = here.path().join("vda");
     let old = vec![b'o'; 40 << 20];
     std::fs::write(&disk, &old).unwrap();
@@ -95,4 +104,32 @@ fn a_disk_with_something_on_it_takes_the_name_of_the_boot() {
     put_plan(&server, here.path(), &format!("lifeboat.install_boot={}", boot.trim()));
     wait_console(&machine, "/dev/vda: 16.0 MiB written and right");
     wait_console(&machine, "TEST-OS root ext4");
+}
+
+/// The image's signature is missing at first; before it comes, somebody writes to the disk that was empty.
+fn what_somebody_did_after_a_try_that_failed_is_kept() {
+    let here = tempfile::tempdir_in(folder()).unwrap();
+    let server = Server::start();
+    put_disk_image(&server, here.path());
+    std::fs::remove_file(server.root.path().join("disk.img.minisig")).unwrap();
+    put_plan(&server, here.path(), "");
+    let disk = here.path().join("vda");
+    std::fs::File::create(&disk).unwrap().set_len(40 << 20).unwrap();
+    let machine = server.power_on_with(&format!("lifeboat.server={}", server.url("")), |options| {
+        options.disks = vec![disk.clone()];
+    });
+    wait(&machine, "a failure", |status| {
+        status
+            .last_error
+            .as_ref()
+            .is_some_and(|error| error.step == "install" && error.error.contains("minisig"))
+    });
+    ssh_ok(&machine, "echo 'a table, say' | dd of=/dev/vda conv=fsync");
+    let signature = std::fs::read(here.path().join("disk.img.minisig")).unwrap();
+    server.put("disk.img.minisig", &signature);
+    wait_console(
+        &machine,
+        "/dev/vda is not empty, and this is not the boot to overwrite it: nothing is installed",
+    );
+    assert!(std::fs::read(&disk).unwrap().starts_with(b"a table, say"));
 }

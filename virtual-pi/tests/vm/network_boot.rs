@@ -14,7 +14,7 @@ tests![
 
 const SERIAL: &str = "abcdef01";
 
-/// The order of a Pi 4 (facts, section 3) up to the kernel, over TFTP.
+/// The order of a Pi 4 (facts, section 3) up to the kernel, over TFTP, without what a real one asks for again.
 const ORDER: [&str; 19] = [
     "start4.elf",
     "config.txt",

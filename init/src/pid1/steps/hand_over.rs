@@ -73,7 +73,7 @@ fn wait_for_humans(boot: &mut Boot) {
 }
 
 /// Whether somebody is at work here.
-pub(super) fn is_waited_for() -> bool {
+pub(in crate::pid1) fn is_waited_for() -> bool {
     let excepted = std::fs::read_to_string(CONTINUE_PATH).unwrap_or_default();
     let mut sessions = std::fs::read_dir(SESSIONS_DIR).into_iter().flatten().flatten();
     sessions.any(|session| !excepted.lines().any(|name| session.file_name() == name))

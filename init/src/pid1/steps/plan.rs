@@ -49,10 +49,7 @@ pub(crate) fn reboot_after(boot: &Boot) -> u64 {
         Goal::Rescue => boot.plan.problems.is_empty(),
         Goal::RamBoot(ram_boot) => ram_boot.hold.is_some(),
         // Starting anew brings nobody who knows the passphrase.
-        // And cutting off an install that takes long helps nobody.
-        Goal::DiskBoot(disk_boot) => {
-            disk_boot.hold.is_some() || !disk_boot.luks.is_empty() || disk_boot.install.is_some()
-        }
+        Goal::DiskBoot(disk_boot) => disk_boot.hold.is_some() || !disk_boot.luks.is_empty(),
     };
     match boot.plan.reboot_after {
         Some(seconds) => seconds,
