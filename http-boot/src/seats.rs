@@ -14,6 +14,9 @@ use tokio::sync::Notify;
 
 /// A client that has just come is not sent away for one that holds nearly as little: it may be about to ask.
 const FRESH: Duration = Duration::from_secs(5);
+/// An answer that has taken so long may end for a client whose address holds nothing: a slow reader goes on by Range, and many
+/// addresses with one slow reader each keep nobody out.
+const LONG: Duration = Duration::from_secs(600);
 /// How often the log says that all are taken.
 const COMPLAIN_EVERY: Duration = Duration::from_secs(60);
 
@@ -108,7 +111,7 @@ impl Table {
             let held = self.held.get(&sitting.client).copied().unwrap_or(0);
             let since = now.saturating_duration_since(sitting.since);
             let may = match sitting.is_answered {
-                true => held >= own + 2,
+                true => held >= own + 2 || held > own && since >= LONG,
                 false => sitting.client == client || held >= own + 2 || held > own && since >= FRESH,
             };
             may.then_some((!sitting.is_answered, held, since, Reverse(*number)))
@@ -205,12 +208,21 @@ mod tests {
         let second = seats.admit(address(2), start).unwrap();
         assert_eq!(lost(&many), [2]);
         assert!(seats.admit(address(1), start).is_none(), "all of its own are answered");
+        assert!(seats.admit(address(1), start + LONG).is_none(), "nor is it sent away for itself");
         let third = seats.admit(address(3), start).unwrap();
         assert_eq!(lost(&many).len(), 2, "it holds two more than who comes");
         // Each holds one, and all are answered or fresh.
         assert!(seats.admit(address(4), start).is_none());
         assert!(seats.admit(address(4), start + FRESH).is_some(), "and then they only wait");
         assert_eq!([&second, &third].iter().filter(|seat| is_lost(seat)).count(), 1);
+        // Nor do answers stay for ever that hardly get on.
+        let (seats, start) = (Seats::new("seats", 2), Instant::now());
+        let slow: Vec<_> = [1, 2].map(|who| sit(&seats, who, 1, start)).into_iter().flatten().collect();
+        let slow_answers: Vec<_> = slow.iter().map(Seat::answering).collect();
+        assert!(seats.admit(address(3), start + LONG / 2).is_none());
+        let fresh = seats.admit(address(3), Instant::now() + LONG);
+        assert!(fresh.is_some() && lost(&slow).len() == 1);
+        drop((slow_answers, fresh));
         drop(answers);
         assert!(many.iter().all(|seat| seat.seats.table().by_number.values().all(|s| !s.is_answered)));
     }

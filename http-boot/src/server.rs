@@ -71,6 +71,8 @@ pub struct ServeOptions {
 pub fn run(options: ServeOptions) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
+        // Each may hang in a file system that does not answer; all of them have to fit into the unit's TasksMax=.
+        .max_blocking_threads(96)
         .build()
         .context("starting the async runtime")?;
     let result = runtime.block_on(serve(options));

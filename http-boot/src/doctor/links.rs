@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use super::rivals::{self, Offer};
 use super::spanning_tree;
-use super::{Level, Line};
+use super::{Level, Line, ports};
 use crate::dhcp::answer::{CLIENT_PORT, SERVER_PORT};
 use crate::dhcp::datagram;
 use crate::dhcp::interface::{self, Interface};
@@ -57,7 +57,7 @@ pub(super) fn check(names: &[String], wait: Duration) -> Vec<Line> {
             "give one an address, or name one with --interface",
         ));
     }
-    let serves = is_served();
+    let serves = ports::is_ours_on(SERVER_PORT);
     // At once: each takes the whole time.
     let heard: Vec<_> = std::thread::scope(|scope| {
         let listening: Vec<_> = meant.iter().map(|one| scope.spawn(|| listen(one, wait))).collect();
@@ -77,15 +77,6 @@ pub(super) fn check(names: &[String], wait: Duration) -> Vec<Line> {
         }
     }
     lines
-}
-
-/// Whether a program of this machine has the DHCP server's port: its answers are not heard here.
-fn is_served() -> bool {
-    let port = format!(":{SERVER_PORT:04X}");
-    let text = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
-    text.lines()
-        .skip(1)
-        .any(|line| line.split_ascii_whitespace().nth(1).is_some_and(|at| at.ends_with(&port)))
 }
 
 struct Heard {

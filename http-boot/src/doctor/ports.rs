@@ -113,7 +113,12 @@ fn judge(wanted: &Wanted, sockets: &[Socket], owners: &HashMap<u64, (u32, String
                     || format!("a program of user {}", socket.user),
                     |(process, name)| format!("{name} (process {process})"),
                 );
-                let level = if wanted.is_exclusive { Level::Problem } else { Level::Warning };
+                // Whose it is, root alone can tell: it may be our own.
+                let level = match (owner, wanted.is_exclusive) {
+                    (None, _) => Level::Unknown,
+                    (Some(_), true) => Level::Problem,
+                    (Some(_), false) => Level::Warning,
+                };
                 let found = format!("{protocol} {port} ({what}): {who} has it, at {}", socket.address);
                 Line::new(CHECK, level, found, wanted.advice)
             }
@@ -126,6 +131,14 @@ fn judge(wanted: &Wanted, sockets: &[Socket], owners: &HashMap<u64, (u32, String
         lines.push(Line::ok(CHECK, format!("{protocol} {port} ({what}): free")));
     }
     lines
+}
+
+/// Whether our own server has this port of UDP, or somebody of whom nobody can tell who it is.
+pub(super) fn is_ours_on(port: u16) -> bool {
+    let owners = owners(Path::new("/proc"));
+    let text = std::fs::read_to_string("/proc/net/udp").unwrap_or_default();
+    let on_port = sockets(&text, Protocol::Udp).into_iter().filter(|socket| socket.address.port() == port);
+    on_port.map(|socket| owners.get(&socket.inode)).any(|owner| owner.is_none_or(|(_, name)| name == OURS))
 }
 
 /// The sockets of `/proc/net/udp` and its like that wait for others (proc_net_udp(5)): TCP's listen, UDP's all.

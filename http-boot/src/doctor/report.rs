@@ -11,9 +11,9 @@ pub fn text(lines: &[Line]) -> String {
     let mut text = String::new();
     for Line { check, level, found, advice } in lines {
         // Writing to a String does not fail.
-        let _ = writeln!(text, "{:8} {check}: {found}", name(*level));
+        let _ = writeln!(text, "{:8} {check}: {}", name(*level), plain(found));
         if let Some(advice) = advice {
-            let _ = writeln!(text, "{:8} → {advice}", "");
+            let _ = writeln!(text, "{:8} → {}", "", plain(advice));
         }
     }
     let count = |level| lines.iter().filter(|line| line.level == level).count();
@@ -26,6 +26,11 @@ pub fn text(lines: &[Line]) -> String {
         count(Level::Unknown)
     );
     text
+}
+
+/// Without what moves a terminal's cursor or begins a line: some of it is what anybody may have sent.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 fn name(level: Level) -> &'static str {
@@ -57,6 +62,9 @@ mod tests {
         let text = text(&lines);
         assert!(text.starts_with("ok       a: it is\nPROBLEM  b: it is not\n         → mend it\n"), "{text}");
         assert!(text.ends_with("1 ok, 0 warnings, 1 problems, 0 not looked at\n"), "{text}");
+        let forged =
+            super::text(&[Line::new("a", Level::Warning, "x\nok       b: all is well\u{1b}[2J", "y")]);
+        assert!(!forged.contains('\u{1b}') && forged.lines().count() == 4, "{forged}");
         let json: serde_json::Value = serde_json::from_str(&json(&lines).unwrap()).unwrap();
         assert_eq!((&json["worst"], &json["lines"][1]["advice"]), (&"problem".into(), &"mend it".into()));
     }

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::assignment::Answer;
 use super::*;
+use crate::boot_tree::rendering::{Rendering, Text};
 use crate::pi::Revision;
 
 const SITE: &str = r#"
@@ -344,6 +345,14 @@ fn keys_go_into_the_command_line() {
     assert_eq!(line, format!("quiet lifeboat.authorized_key=\"{KEY}\"\n"));
     let before_dashes = fleet.assignment(who(3)).cmdline("quiet -- -s").unwrap();
     assert_eq!(before_dashes, format!("quiet lifeboat.authorized_key=\"{KEY}\" -- -s\n"));
+    // Through what serves TFTP: keys alone are enough for a command line of its own.
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("fleet.toml");
+    std::fs::write(&file, format!("format = 1\n[defaults]\nkeys = [{KEY:?}]\n")).unwrap();
+    let root = std::sync::Arc::new(crate::http::files::Root::open(folder.path()).unwrap());
+    let watched = watch::Watched::open(&file, root).unwrap();
+    let served = watched.render(who(9), Text::CommandLine, b"quiet").unwrap();
+    assert!(String::from_utf8(served).unwrap().contains("lifeboat.authorized_key="));
     let many = vec![format!("{KEY:?}"); 20].join(", ");
     let said = findings("boot = \"plan\", files", &format!("boot = \"plan\", keys = [{many}], files"));
     assert!(said.contains("a kernel cuts the line"), "{said}");

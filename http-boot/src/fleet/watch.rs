@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, PoisonError, RwLock};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use super::Fleet;
 use super::check::Findings;
@@ -29,7 +29,12 @@ struct Now {
     /// What the file looked like when it was read.
     version: Option<Version>,
     findings: Option<Findings>,
+    /// Since when the file is right and yet does not count, for what is not in it: an interface without an address.
+    refused: Option<Instant>,
 }
+
+/// How often such a file is tried again.
+const TRY_AGAIN: Duration = Duration::from_secs(10);
 
 /// Takes what of a file takes effect elsewhere, or says all that is wrong with it, and has then taken nothing.
 pub type Gate = Box<dyn Fn(&Fleet) -> Result<(), Findings> + Send + Sync>;
@@ -51,7 +56,7 @@ impl Watched {
     pub fn open(path: &Path, root: Arc<Root>) -> Result<Self, Findings> {
         let version = version(path);
         let fleet = Arc::new(Fleet::read(path, Some(&root))?);
-        let now = RwLock::new(Now { fleet, version, findings: None });
+        let now = RwLock::new(Now { fleet, version, findings: None, refused: None });
         Ok(Self { path: path.into(), root, now, gate: OnceLock::new() })
     }
 
@@ -73,16 +78,25 @@ impl Watched {
     /// Reads the file if it has changed. Held by `a_wrong_change_changes_nothing`.
     pub fn refresh(&self) {
         let version = version(&self.path);
-        if version == self.now.read().unwrap_or_else(PoisonError::into_inner).version {
-            return;
+        {
+            let now = self.now.read().unwrap_or_else(PoisonError::into_inner);
+            let may_count_now = now.refused.is_some_and(|since| since.elapsed() >= TRY_AGAIN);
+            if version == now.version && !may_count_now {
+                return;
+            }
         }
+        let mut refused = None;
         let read = Fleet::read(&self.path, Some(&self.root));
         let read = read.and_then(|fleet| match self.gate.get().map(|gate| gate(&fleet)) {
-            Some(Err(findings)) => Err(findings.at(&self.path)),
+            Some(Err(findings)) => {
+                refused = Some(Instant::now());
+                Err(findings.at(&self.path))
+            }
             _ => Ok(fleet),
         });
         let mut now = self.now.write().unwrap_or_else(PoisonError::into_inner);
-        now.version = version;
+        let is_said = now.version == version && read.as_ref().err() == now.findings.as_ref();
+        (now.version, now.refused) = (version, refused);
         match read {
             Ok(fleet) => {
                 tracing::info!(
@@ -93,6 +107,7 @@ impl Watched {
                 now.fleet = Arc::new(fleet);
                 now.findings = None;
             }
+            Err(_) if is_said => {}
             Err(findings) => {
                 for finding in &findings.0 {
                     tracing::error!("{finding}");
@@ -124,7 +139,7 @@ impl Rendering for Watched {
         let shared = std::str::from_utf8(shared).ok()?;
         let rendered = match text {
             Text::Config if assignment.config.is_empty() => return None,
-            Text::CommandLine if assignment.cmdline.is_empty() => return None,
+            Text::CommandLine if assignment.cmdline.is_empty() && assignment.keys.is_empty() => return None,
             Text::Config => assignment.config(shared),
             Text::CommandLine => assignment.cmdline(shared),
         };

@@ -147,7 +147,7 @@ impl Transfer {
                         self.session.expire(Instant::now());
                     }
                     if self.session.end().is_none() && self.inbox.is_closed() && self.inbox.is_empty() {
-                        return Some(Cut::Displaced);
+                        return Some(self.give_way().await);
                     }
                 }
                 () = &mut timer => {
@@ -162,8 +162,7 @@ impl Transfer {
                 }
                 heard = self.inbox.recv() => match heard {
                     Some(heard) => self.hear(heard),
-                    None if self.seat.stops() => return Some(self.say_that_it_stops().await),
-                    None => return Some(Cut::Displaced),
+                    None => return Some(self.give_way().await),
                 },
             }
             if !self.told && self.session.is_heard() {
@@ -171,6 +170,11 @@ impl Transfer {
                 tree.heard(route.peer.ip(), &request.name);
             }
         }
+    }
+
+    /// The place is taken away: others need it, or the server stops.
+    async fn give_way(&self) -> Cut {
+        if self.seat.stops() { self.say_that_it_stops().await } else { Cut::Displaced }
     }
 
     /// To who was heard: an address that was made up gets no more than it has to.

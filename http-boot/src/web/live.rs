@@ -80,7 +80,7 @@ where
     let (sender, receiver) = mpsc::channel(QUEUE);
     let changes = site.live.listen();
     let mut stopping = site.live.stopping();
-    let feeding = feed(Stream { site, peer, headers, sender, changes });
+    let feeding = feed(Stream { site, peer, headers, sender, changes, checked: Instant::now() });
     tokio::spawn(async move {
         tokio::select! {
             _ = feeding => {}
@@ -102,6 +102,8 @@ struct Stream {
     headers: HeaderMap,
     sender: mpsc::Sender<Bytes>,
     changes: Receiver<Serial>,
+    /// When it was last made sure that the caller may listen.
+    checked: Instant,
 }
 
 impl Stream {
@@ -157,12 +159,16 @@ impl Stream {
 
     /// The devices that changed within a moment; an empty set after a while without. `Some(None)`: too many to tell.
     async fn next(&mut self) -> Option<Option<BTreeSet<Serial>>> {
+        // By the clock, not by silence: a busy site has none.
+        if self.checked.elapsed() >= ALIVE {
+            self.still_may_listen().await?;
+            self.checked = Instant::now();
+        }
         let first = match tokio::time::timeout(ALIVE, self.changes.recv()).await {
             Ok(Ok(serial)) => serial,
             Ok(Err(RecvError::Lagged(_))) => return Some(None),
             Ok(Err(RecvError::Closed)) => return None,
             Err(_) => {
-                self.still_may_listen().await?;
                 self.sender.send(Bytes::from_static(b": alive\n\n")).await.ok()?;
                 return Some(Some(BTreeSet::new()));
             }

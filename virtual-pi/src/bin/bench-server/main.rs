@@ -54,6 +54,13 @@ fn main() -> ExitCode {
 
 /// Everything in order. Returns how many runs failed.
 fn bench(arguments: &Arguments) -> Result<usize> {
+    for word in &arguments.only {
+        anyhow::ensure!(
+            LOADS.iter().any(|load| load.to_string().starts_with(word.as_str())),
+            "there is no load {word:?}: there are {}",
+            LOADS.map(|load| load.to_string()).join(", ")
+        );
+    }
     let mut site = Site::enter(&arguments.folder)?;
     let files = Files::put(&site)?;
     let mut places = BTreeMap::new();
