@@ -219,7 +219,9 @@ mod tests {
         assert_eq!(dhcp[0].found, "UDP 67 (DHCP): dnsmasq (process 77) has it, at 0.0.0.0:67");
         let tftp = judge(&TFTP, &sockets, &owners);
         assert_eq!(tftp.len(), 1, "what is for this machine alone does not count: {tftp:?}");
-        assert_eq!((tftp[0].level, tftp[0].found.contains("a program of user 107")), (Level::Problem, true));
+        assert_eq!((tftp[0].level, tftp[0].found.contains("a program of user 107")), (Level::Unknown, true));
+        owners.insert(4244, (78, "in.tftpd".into()));
+        assert_eq!(judge(&TFTP, &sockets, &owners)[0].level, Level::Problem);
         owners.insert(4244, (78, "http-boot".into()));
         assert_eq!(judge(&TFTP, &sockets, &owners)[0].level, Level::Ok);
         assert_eq!(judge(&PROXY, &sockets, &owners)[0].found, "UDP 4011 (proxyDHCP): free");
