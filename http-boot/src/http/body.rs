@@ -30,7 +30,7 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(32);
 
 /// The bytes of a [`Span`] of one [`Version`] of a file. When the file turns out to have changed, the body ends in an
 /// error, which cuts the connection before its `Content-Length`: a client never takes a mix of two versions for whole
-/// (`a_file_that_changes_is_cut` in `tests/curl.rs`).
+/// (`a_file_that_changes_is_cut` in `tests/curl`).
 ///
 /// Where there is an [`Outgoing`], all but the tail is sent by the kernel from the file's own pages, which change with the
 /// file until the client has them. So the tail is read, and the version looked at for the last time, when it has.

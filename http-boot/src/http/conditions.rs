@@ -42,7 +42,7 @@ impl Version {
 
     /// Whether a file that was at this version, and is at `later` now, has not been written to in between (to the file
     /// system's clock). That another file took its name changes its times too, but also its number of links
-    /// (`a_file_that_is_replaced_goes_on_as_it_was` in `tests/curl.rs`).
+    /// (`a_file_that_is_replaced_goes_on_as_it_was` in `tests/curl`).
     pub fn holds(&self, later: &Self) -> bool {
         let same_file = (self.device, self.inode, self.size) == (later.device, later.inode, later.size);
         same_file

@@ -3,7 +3,7 @@
 //!
 //! A body gives a part to its connection's [`Outgoing`] and gets stand-ins for it: bytes of the same length from one place in
 //! memory that holds nothing else. hyper carries them as it does all bytes; where they come to the [`Wire`], it sends the part.
-//! It knows them by their address, so the zeros in them never go out (`files_come_as_they_are` in `tests/curl.rs`).
+//! It knows them by their address, so the zeros in them never go out (`files_come_as_they_are` in `tests/curl`).
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};

@@ -2,7 +2,7 @@
 //!
 //! Two kinds of writes: what people do is on the disk before it is acknowledged ([`Store::change`], `synchronous=FULL`);
 //! what devices report goes through a bounded queue and is never waited for ([`recorder`]). Both survive kill -9 at any
-//! time (`a_kill_loses_no_acknowledged_change` in `tests/web.rs`).
+//! time (`a_kill_loses_no_acknowledged_change` in `tests/web`).
 
 pub mod audit;
 pub mod findings;

@@ -1,6 +1,9 @@
 //! The page and the API of the built program, with curl as the browser.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, reason = "a test may panic")]
 
+mod api;
+mod live;
+#[path = "../page/mod.rs"]
 mod page;
 
 use std::collections::BTreeMap;
@@ -319,125 +322,6 @@ fn who_did_what_is_written_down() {
 }
 
 #[test]
-fn the_api_tells_what_the_page_shows() {
-    let server = site();
-    let bearer = format!("Authorization: Bearer {}", server.folders.token("ci", "operate"));
-    let ask =
-        |arguments: &[&str], path: &str| server.curl(&[&["--header", &bearer], arguments].concat(), path);
-    let get = |path: &str| ask(&[], path).json();
-    for sequence in 2..5 {
-        server.event(
-            PI,
-            &event("boot-a", sequence, "fetch", ["started", "progress", "failed"][sequence as usize - 2]),
-        );
-    }
-    assert_eq!(get("/v1/devices")["devices"][0]["step"], "fetch");
-    assert_eq!(get(&format!("/v1/devices/{PI}"))["device"]["state"], "failed");
-    assert_eq!(get("/v1/images")["images"][0]["path"], "os/debian.squashfs");
-    // Recorded behind the answer: asked for until it is there.
-    let boots = (0..600).map(|_| get("/v1/boots")).find(|boots| {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        boots["boots"][0]["failures"] == 1
-    });
-    let id = boots.expect("the boot is recorded")["boots"][0]["id"].clone();
-    let boot = get(&format!("/v1/boots/{id}"));
-    assert_eq!(boot["events"].as_array().unwrap().len(), 4);
-    assert_eq!((&boot["steps"][1]["step"], &boot["steps"][1]["ended_ms"]), (&json!("fetch"), &json!(2000)));
-
-    let assign = json!({"serial": PI, "order": "assign", "image": "os/debian.squashfs"}).to_string();
-    assert_eq!(ask(&["--data", &assign], "/v1/orders").json()["standing"]["image"], "os/debian.squashfs");
-    assert_eq!(get("/v1/orders")["orders"][0]["standing"]["who"], "token ci");
-    let long = "x".repeat(70_000);
-    for (arguments, path, status) in [
-        (vec!["--data", "{"], "/v1/orders", 400),
-        (vec!["--data", r#"{"serial":"a b","order":"clear"}"#], "/v1/orders", 400),
-        (vec!["--data", r#"{"serial":"a","order":"format"}"#], "/v1/orders", 400),
-        (vec!["--data", r#"{"serial":"a","order":"assign","image":"x"}"#], "/v1/orders", 409),
-        (vec!["--request", "DELETE"], "/v1/orders", 405),
-        (vec![], "/v1/devices/none", 404),
-        (vec![], "/v1/devices/a%20b", 400),
-        (vec![], "/v1/devices/%FF", 400),
-        (vec!["--data-binary", &long], "/v1/orders", 413),
-        (vec![], "/v1/boots/x", 400),
-        (vec![], "/v1/boots/9223372036854775807", 404),
-        (vec![], "/v1/boots?limit=0", 400),
-        (vec![], "/v1/boots?serial=", 400),
-        (vec![], "/v1/audit?serial=x", 400),
-    ] {
-        let answer = ask(&arguments, path);
-        assert_eq!(
-            (answer.status, answer.json()["status"].as_u64()),
-            (status, Some(status.into())),
-            "{path}"
-        );
-        assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
-    }
-    let wrong = server.curl(&["--header", "Authorization: Bearer wrong"], "/v1/devices");
-    assert_eq!(wrong.status, 401);
-    server.folders.command(&["token", "remove", "ci"], "");
-    assert_eq!(ask(&[], "/v1/devices").status, 401);
-}
-
-#[test]
-fn metrics_are_counted_and_closed() {
-    let server = site();
-    let bearer = format!("Authorization: Bearer {}", server.folders.token("prometheus", "view"));
-    server.browser().log_in("anna", "a wrong password");
-    let _anna = server.logged_in("anna");
-    let text = server.curl(&["--header", &bearer], "/metrics").body;
-    for line in [
-        "http_boot_devices{state=\"done\"} 1",
-        "http_boot_devices{state=\"failed\"} 0",
-        "http_boot_events_total 1",
-        "http_boot_events_dropped_total 0",
-        "http_boot_requests_total{status=\"204\"} 1",
-        "http_boot_logins_failed_total 1",
-        "http_boot_sessions 1",
-    ] {
-        assert!(text.lines().any(|l| l == line), "{line} in {text}");
-    }
-    let sent = text.lines().find_map(|line| line.strip_prefix("http_boot_sent_bytes_total ")).unwrap();
-    assert!(sent.parse::<u64>().unwrap() > 0);
-    let open = Folders::new().serve(&["--metrics-open"]);
-    assert_eq!((open.get("/metrics").status, open.get("/v1/devices").status), (200, 401));
-}
-
-#[test]
-fn the_page_is_updated_live() {
-    let server = site();
-    let anna = server.logged_in("anna");
-    let stream = |path: &str| {
-        let output = std::process::Command::new("curl")
-            .args(["--silent", "--no-buffer", "--max-time", "3", "--cookie", anna.jar.to_str().unwrap()])
-            .arg(server.url(path))
-            .output();
-        String::from_utf8(output.unwrap().stdout).unwrap()
-    };
-    let (list, device) = std::thread::scope(|scope| {
-        let list = scope.spawn(|| stream("/ui/live?q=&state="));
-        let path = format!("{}/live", device_page());
-        let device = scope.spawn(move || stream(&path));
-        // The two hear of everything from their beginning on: wait for that.
-        let bearer = format!("Authorization: Bearer {}", server.folders.token("ci", "view"));
-        while !server.curl(&["--header", &bearer], "/metrics").body.contains("http_boot_live_pages 2") {}
-        server.event(PI, &event("boot-a", 2, "fetch", "failed"));
-        server.event("another", &event("boot-x", 1, "network", "waiting"));
-        (list.join().unwrap(), device.join().unwrap())
-    });
-    let changes = |text: &str| -> Vec<Value> {
-        let lines = text.lines().filter_map(|line| line.strip_prefix("data: "));
-        lines.map(|line| serde_json::from_str(line).unwrap()).collect()
-    };
-    let (list, device) = (changes(&list), changes(&device));
-    assert_eq!(list[0]["id"], "devices");
-    assert!(list.iter().skip(1).any(|c| c["html"].as_str().unwrap().contains("failed")), "{list:?}");
-    assert!(list.iter().any(|c| c["html"].as_str().unwrap().contains("another")), "{list:?}");
-    let ids: Vec<_> = device.iter().map(|c| c["id"].as_str().unwrap()).collect();
-    assert_eq!(ids[..4], ["state", "orders", "log", "timeline"]);
-    assert!(device.iter().any(|c| c["into"] == "log" && c["html"].as_str().unwrap().contains("failed")));
-}
-
-#[test]
 fn a_kill_loses_no_acknowledged_change() {
     let mut folders = Folders::new();
     folders.image("os/debian.squashfs");
@@ -495,39 +379,6 @@ fn what_was_seen_is_there_after_a_restart() {
 }
 
 #[test]
-fn a_live_page_does_not_hold_up_the_stop() {
-    let mut server = site();
-    let jar = server.logged_in("anna").jar;
-    let mut page = std::process::Command::new("curl")
-        .args(["--silent", "--no-buffer", "--max-time", "60", "--cookie", jar.to_str().unwrap()])
-        .arg(server.url("/ui/live"))
-        .stdout(std::process::Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut first = [0; 5];
-    std::io::Read::read_exact(page.stdout.as_mut().unwrap(), &mut first).unwrap();
-    assert_eq!(&first, b"data:");
-    let log = server.stop();
-    assert!(log.contains(" stopped") && !log.contains("are cut"), "{log}");
-    assert!(page.wait().unwrap().success(), "it ends as an answer ends");
-}
-
-#[test]
-fn bootloaders_are_remembered() {
-    let server = site();
-    let agent = "rpiboot/1.0 (d03114; version:8ba17717 timestamp:1736000000)";
-    server.curl(&["--user-agent", agent], "/boot.sig");
-    server.curl(&["--user-agent", "curl"], "/boot.sig");
-    let anna = server.logged_in("anna");
-    // Recorded behind the answer: asked for until it is there.
-    let page = (0..600).map(|_| anna.get(&device_page()).body).find(|page| {
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        page.contains(agent)
-    });
-    assert_eq!(page.expect("it is on the page").matches("Bootloader that asked").count(), 1);
-}
-
-#[test]
 fn it_says_why_it_cannot_start() {
     let folders = Folders::new();
     let serve = |state: &std::path::Path| {
@@ -556,72 +407,4 @@ fn it_says_why_it_cannot_start() {
         .output()
         .unwrap();
     assert!(String::from_utf8(elsewhere.stderr).unwrap().contains("is no folder"));
-}
-
-#[test]
-fn open_pages_of_one_address_keep_no_other_out() {
-    use std::io::{Read, Write};
-    let server = site();
-    let browser = server.logged_in("vera");
-    let jar = std::fs::read_to_string(&browser.jar).unwrap();
-    let cookie = jar.lines().find_map(|line| {
-        let fields: Vec<_> = line.split('\t').collect();
-        (fields.len() == 7).then(|| format!("{}={}", fields[5], fields[6]))
-    });
-    let request = format!("GET /ui/live HTTP/1.1\r\nHost: x\r\nCookie: {}\r\n\r\n", cookie.unwrap());
-    let open = || {
-        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
-        stream.write_all(request.as_bytes()).unwrap();
-        let mut start = [0; 12];
-        stream.read_exact(&mut start).unwrap();
-        assert_eq!(&start, b"HTTP/1.1 200");
-        stream
-    };
-    // As many as there may be, and some.
-    let mut pages: Vec<_> = (0..140).map(|_| open()).collect();
-    let read = std::process::Command::new("curl")
-        .args(["--silent", "--include", "--no-buffer", "--max-time", "2", "--interface", "127.0.0.9"])
-        .args(["--cookie", browser.jar.to_str().unwrap(), &server.url("/ui/live")])
-        .output();
-    let read = String::from_utf8(read.unwrap().stdout).unwrap();
-    assert!(read.starts_with("HTTP/1.1 200") && read.contains("data: "), "{read}");
-    // The first ones had to go, by a whole answer's end: browsers open them again.
-    let mut rest = String::new();
-    pages[0].read_to_string(&mut rest).unwrap();
-    assert!(rest.ends_with("0\r\n\r\n"), "{rest}");
-}
-
-#[test]
-fn programs_see_bootloaders_and_findings() {
-    let server = site();
-    let bearer = format!("Authorization: Bearer {}", server.folders.token("ci", "view"));
-    let ask = |path: &str| server.curl(&["--header", &bearer], path);
-    assert_eq!(ask("/v1/bootloaders").json(), json!({"bootloaders": []}));
-    let agents = ["rpiboot/1.0 (d03114; version:8ba17717 timestamp:1736000000)", "rpiboot/9"];
-    for agent in agents {
-        server.curl(&["--user-agent", agent], "/boot.sig");
-    }
-    // It is written a moment later.
-    let all = loop {
-        let all = ask("/v1/bootloaders").json();
-        if all["bootloaders"].as_array().unwrap().len() == 2 {
-            break all;
-        }
-    };
-    let of = |agent: &str| {
-        all["bootloaders"].as_array().unwrap().iter().find(|one| one["agent"] == agent).cloned()
-    };
-    let known = of(agents[0]).unwrap();
-    assert_eq!(
-        [&known["address"], &known["version"], &known["revision"], &known["board"], &known["built"]],
-        ["127.0.0.1", "8ba17717", "d03114", "Pi 4B", "2025-01-04T14:13:20.000Z"]
-    );
-    assert!(known["first_seen"].is_string() && known["last_seen"].is_string(), "{known}");
-    // The device that reported from there.
-    assert_eq!(known["serial"], "abcdef01");
-    assert_eq!(of(agents[1]).unwrap().get("board"), None);
-    assert_eq!(ask("/v1/bootloaders?limit=1").json()["bootloaders"].as_array().unwrap().len(), 1);
-    assert_eq!(ask("/v1/bootloaders?limit=0").status, 400);
-    assert_eq!(ask("/v1/bootloaders?before=1").status, 400);
-    assert_eq!(ask("/v1/findings").json(), json!({"findings": []}));
 }
