@@ -73,12 +73,12 @@ fn an_eeprom_is_written_once_and_only_where_that_is_safe() {
     let check = at_the_site(&machine, &playbook::check()).unwrap();
     assert!(changed(&check) > 0 && check.contains("BOOT_ORDER=0xf617"), "{check}");
     assert_eq!(chip(&machine), stock, "{check}");
-    assert!(!machine.on("ls /var/backups/pi-eeprom /run/pi-eeprom").ok);
+    machine.on("test ! -e /var/backups/pi-eeprom && test ! -e /run/pi-eeprom").unwrap();
+    a_check_without_flashrom_says_so(&machine);
+    two_runs_do_not_meet(&machine, &stock);
 
     a_write_that_breaks_says_where_the_backup_is(&machine, &stock);
-
-    let first = at_the_site(&machine, &playbook::run()).unwrap();
-    assert_eq!(chip(&machine), wanted(&machine), "{first}");
+    run_again_on_the_broken_chip(&machine, &stock);
     let second = at_the_site(&machine, &playbook::run()).unwrap();
     assert_eq!(changed(&second), 0, "{second}");
     back_again(&machine, &stock);
@@ -106,21 +106,64 @@ fn refuses(machine: &Machine, stock: &str) {
     machine.on("mv stock.bin chip.bin").unwrap();
 }
 
+fn a_check_without_flashrom_says_so(machine: &Machine) {
+    machine.on("mv /usr/sbin/flashrom /root/").unwrap();
+    let check = at_the_site(machine, &playbook::check()).unwrap();
+    assert!(check.contains("there is no flashrom on door yet") && changed(&check) > 0, "{check}");
+    machine.on("mv /root/flashrom /usr/sbin/").unwrap();
+}
+
+/// A run whose connection broke is still at work: another one writes nothing, and leaves it its folder.
+fn two_runs_do_not_meet(machine: &Machine, stock: &str) {
+    machine
+        .on("mkdir /run/pi-eeprom; touch /run/pi-eeprom/new.bin
+            systemd-run --quiet --unit=other flock /run/pi-eeprom.lock sleep infinity
+            timeout 30 sh -c 'while flock -n /run/pi-eeprom.lock true; do sleep 0.1; done'")
+        .unwrap();
+    let run = at_the_site(machine, &playbook::run());
+    assert!(!run.ok && run.text.contains("another run still"), "{}", run.text);
+    assert_eq!(chip(machine), stock);
+    machine.on("test -e /run/pi-eeprom/new.bin; systemctl stop other").unwrap();
+}
+
 /// The chip takes no byte: flashrom's dummy leaves out the command that writes one (02h), and the other (adh).
 fn a_write_that_breaks_says_where_the_backup_is(machine: &Machine, stock: &str) {
     let broken = format!("-e 'pi_eeprom_programmer={CHIP},spi_ignorelist=02ad'");
-    let run = at_the_site(machine, &format!("{} {broken}", playbook::run()));
     let backup = format!("10000000abcdef01-{}.bin", &stock[..12]);
-    assert!(!run.ok && run.text.contains("DO NOT REBOOT"), "{}", run.text);
-    assert!(run.text.contains(&format!("/var/backups/pi-eeprom/{backup}")), "{}", run.text);
-    assert_ne!(chip(machine), stock, "it broke in the middle: {}", run.text);
-    // Both copies are what was there, and what the message says puts it back.
+    // The second time what is in the chip is no image any more.
+    for time in ["first", "second"] {
+        let run = at_the_site(machine, &format!("{} {broken}", playbook::run()));
+        assert!(!run.ok && run.text.contains("DO NOT REBOOT"), "{time}: {}", run.text);
+        assert!(run.text.contains(&format!("/var/backups/pi-eeprom/{backup}")), "{time}: {}", run.text);
+        assert!(run.text.contains(&format!("-c {MODEL} -w FILE")), "{time}: {}", run.text);
+        assert_ne!(chip(machine), stock, "it broke in the middle: {}", run.text);
+    }
+    // Both copies are what was there.
     machine.here(&format!("sha256sum eeprom-backups/{backup} | grep {stock}")).unwrap();
-    machine.on(&format!("flashrom -p {CHIP} -c {MODEL} -w /var/backups/pi-eeprom/{backup}")).unwrap();
-    assert_eq!(chip(machine), stock);
+    machine.on(&format!("sha256sum /var/backups/pi-eeprom/{backup} | grep {stock}")).unwrap();
 }
 
-/// The way back, from the copy on the other machine.
+/// What the message asks for first.
+fn run_again_on_the_broken_chip(machine: &Machine, stock: &str) {
+    let backup = format!("10000000abcdef01-{}.bin", &stock[..12]);
+    let here = format!("eeprom-backups/{backup}");
+    let there = format!("/var/backups/pi-eeprom/{backup}");
+    machine.on(&format!("echo damaged >>{there}")).unwrap();
+    machine.here(&format!("cp {here} whole; echo damaged >>{here}")).unwrap();
+    let run = at_the_site(machine, &playbook::run());
+    assert!(!run.ok && run.text.contains("neither whole"), "{}", run.text);
+    assert_ne!(chip(machine), wanted(machine), "{}", run.text);
+    // One whole copy is enough, and mends the other.
+    machine.here(&format!("mv whole {here}")).unwrap();
+
+    let first = at_the_site(machine, &playbook::run()).unwrap();
+    assert_eq!(chip(machine), wanted(machine), "{first}");
+    let left = machine.on("ls /var/backups/pi-eeprom").unwrap();
+    assert_eq!(left.trim(), backup, "one copy, and no marker");
+    machine.on("test ! -e /run/pi-eeprom").unwrap();
+}
+
+/// The way back, which the message names: from the copy on the Pi.
 fn back_again(machine: &Machine, stock: &str) {
     let backup = format!("/var/backups/pi-eeprom/10000000abcdef01-{}.bin", &stock[..12]);
     machine.on(&format!("flashrom -p {CHIP} -c {MODEL} -w {backup}")).unwrap();

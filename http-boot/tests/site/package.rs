@@ -1,6 +1,8 @@
 //! The package, from its installation to its purge.
 
-use crate::machine::{ADDRESS, Machine, made};
+use std::process::Command;
+
+use crate::machine::{ADDRESS, Ended, Machine, made, repository};
 
 const UNIT: &str = "pi-lifeboat-http-boot.service";
 
@@ -13,9 +15,38 @@ fn serves(machine: &Machine) {
     assert_eq!(fetch(machine, &format!("tftp://{ADDRESS}/config.txt")), "over=TFTP\n");
 }
 
-fn install(machine: &Machine, revision: u32) -> String {
-    machine.put(&made(&format!("deb-{revision}")), "/root/server.deb");
+fn install(machine: &Machine, number: u32) -> String {
+    machine.put(&made(&format!("deb-{number}")), "/root/server.deb");
     machine.on("DEBIAN_FRONTEND=noninteractive apt-get install --yes /root/server.deb").unwrap()
+}
+
+/// The version of a package that `.ci/site` made.
+pub(crate) fn version_of(package: &str) -> String {
+    let output = Command::new("dpkg-deb").arg("--field").arg(made(package)).arg("Version").output().unwrap();
+    Ended::new(&output).unwrap().trim().to_owned()
+}
+
+/// The version that is installed.
+pub(crate) fn installed_version(machine: &Machine) -> String {
+    machine.on("dpkg-query --show --showformat '${Version}' pi-lifeboat-http-boot").unwrap()
+}
+
+/// What apt installs over another is of a later version: two commits never make packages of the same.
+#[test]
+fn a_later_commit_makes_a_later_version() {
+    let (this, later) = (version_of("deb-1"), version_of("deb-2"));
+    let line = ["--compare-versions", &this, "lt", &later];
+    assert!(Command::new("dpkg").args(line).status().unwrap().success(), "{this}, {later}");
+    assert!(this.starts_with(concat!(env!("CARGO_PKG_VERSION"), "+git")), "{this}");
+}
+
+/// `.ci/site` makes the Debian anew when its list of packages has changed.
+#[test]
+fn the_debian_is_of_the_list_of_today() {
+    let script = std::fs::read_to_string(repository().join(".ci/site")).unwrap();
+    let list = script.lines().find_map(|line| line.strip_prefix("readonly PACKAGES=")).unwrap();
+    let made = std::fs::read_to_string(made("debian").join("made")).unwrap();
+    assert_eq!(made.lines().next(), Some(list), "run .ci/site");
 }
 
 #[test]
@@ -33,6 +64,7 @@ fn a_package_installs_the_server_and_starts_it() {
     a_change_of_the_fleet_counts(&machine);
     an_upgrade_keeps_the_settings(&machine);
     leaves_nothing(&machine);
+    comes_back_to_what_was_left(&machine);
 }
 
 /// The server has no right but one, and what it may not do fails.
@@ -78,8 +110,7 @@ fn an_upgrade_keeps_the_settings(machine: &Machine) {
         .unwrap();
     let said = install(machine, 2);
     assert!(!said.contains("does not start"), "{said}");
-    let version = machine.on("dpkg-query --show --showformat '${Version}' pi-lifeboat-http-boot").unwrap();
-    assert!(version.ends_with("-2"), "{version}");
+    assert_eq!(installed_version(machine), version_of("deb-2"));
     assert_eq!(fetch(machine, &format!("http://{ADDRESS}:8081/hello")), "over HTTP\n");
     serves(machine);
     let fleet = machine.on("cat /etc/pi-lifeboat/fleet.toml").unwrap();
@@ -88,24 +119,33 @@ fn an_upgrade_keeps_the_settings(machine: &Machine) {
 
 fn leaves_nothing(machine: &Machine) {
     machine.on("dpkg --remove pi-lifeboat-http-boot").unwrap();
-    assert!(!machine.here(&format!("curl --silent --max-time 5 http://{ADDRESS}/hello")).ok);
-    assert!(
-        machine.on("ls /var/lib/http-boot/http-boot.sqlite /etc/pi-lifeboat/http-boot.conf").ok,
-        "remove keeps them"
-    );
-    machine.on("dpkg --purge pi-lifeboat-http-boot").unwrap();
+    // 7: curl's word for "connection refused".
+    machine
+        .here(&format!("curl --silent --max-time 5 http://{ADDRESS}/hello && exit 1 || test $? = 7"))
+        .unwrap();
+    // `remove` keeps them.
+    machine.on("ls /var/lib/http-boot/http-boot.sqlite /etc/pi-lifeboat/http-boot.conf").unwrap();
+    machine.on("rm /srv/boot/tftp/config.txt; dpkg --purge pi-lifeboat-http-boot").unwrap();
     let left = machine.on("find / -xdev -not -path '/proc/*' -path '*http-boot*' -not -path '/var/log/journal/*'; find /etc/pi-lifeboat || true").unwrap();
     let left: Vec<_> = left.lines().filter(|line| !line.contains("No such file")).collect();
     assert!(left.is_empty(), "{left:#?}");
-    assert!(machine.on("cat /srv/boot/hello").ok, "the site's own files stay");
+    // The site's own files stay; the folder that was empty went.
+    machine.on("cat /srv/boot/hello && test ! -e /srv/boot/tftp").unwrap();
+}
+
+fn comes_back_to_what_was_left(machine: &Machine) {
+    let said = install(machine, 1);
+    assert!(!said.contains("does not start"), "{said}");
+    machine.on("echo over=TFTP >/srv/boot/tftp/config.txt").unwrap();
+    serves(machine);
 }
 
 #[test]
 fn lintian_finds_nothing_in_the_package() {
-    let machine_less = std::process::Command::new("lintian")
+    let lintian = Command::new("lintian")
         .args(["--fail-on", "error,warning", "--tag-display-limit", "0", "--allow-root"])
         .arg(made("deb-1"))
         .output()
         .expect("lintian (package lintian)");
-    crate::machine::Ended::new(&machine_less).unwrap();
+    Ended::new(&lintian).unwrap();
 }

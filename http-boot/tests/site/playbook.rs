@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use crate::machine::{ADDRESS, Ended, Machine, made, repository};
+use crate::package::{installed_version, version_of};
 
 const UNIT: &str = "pi-lifeboat-http-boot.service";
 
@@ -102,7 +103,7 @@ fn fill_site(machine: &Machine) {
     at_the_site(
         machine,
         "boot-files keygen --kind boot site/boot; boot-files keygen --kind image site/image
-        mkdir -p site/out/tftp site/tiny/etc; echo tiny >site/tiny/etc/hostname
+        mkdir -p site/out/tftp/overlays site/tiny/etc; echo overlay >site/out/tftp/overlays/one.dtbo; echo tiny >site/tiny/etc/hostname
         head -c 300000 /dev/urandom >site/out/boot.img; boot-files sign site/out/boot.img --key site/boot.pem
         echo arm_64bit=1 >site/out/tftp/config.txt
         http-boot ca site/tls --name 192.0.2.2 >/dev/null",
@@ -125,6 +126,7 @@ fn the_playbook_sets_up_a_site_and_then_changes_nothing() {
     refuses_a_broken_fleet(&machine);
     publishes_a_new_image(&machine);
     refuses_a_damaged_image(&machine);
+    takes_what_is_no_longer_asked_for_away(&machine);
 }
 
 fn a_check_changes_nothing(machine: &Machine) {
@@ -134,7 +136,9 @@ fn a_check_changes_nothing(machine: &Machine) {
     let check = at_the_site(machine, &self::check()).unwrap();
     assert!(changed(&check) > 0, "{check}");
     assert_eq!(machine.on(state).unwrap(), "", "{check}");
-    assert!(!machine.on("test -e /etc/pi-lifeboat || id http-boot || test -e /srv/boot").ok);
+    machine
+        .on("test ! -e /etc/pi-lifeboat && test ! -e /srv/boot && test \"$(getent passwd http-boot)\" = ''")
+        .unwrap();
 }
 
 fn works(machine: &Machine) {
@@ -145,6 +149,7 @@ fn works(machine: &Machine) {
         ))
         .unwrap();
     assert_eq!(machine.here(&format!("{curl} tftp://{ADDRESS}/config.txt")).unwrap(), "arm_64bit=1\n");
+    assert_eq!(machine.here(&format!("{curl} tftp://{ADDRESS}/overlays/one.dtbo")).unwrap(), "overlay\n");
     machine
         .here(&format!(
             "{curl} --cacert site/tls/ca.pem https://{ADDRESS}/pi/rescue/boot.sig | cmp - site/out/boot.sig"
@@ -158,9 +163,7 @@ fn works(machine: &Machine) {
             minisign -V -p site/image.pub -m m.json"
         ))
         .unwrap();
-    let rights = machine
-        .on(&format!("grep CapEff /proc/$(systemctl show --value --property=MainPID {UNIT})/status"))
-        .unwrap();
+    let rights = rights(machine);
     // CAP_NET_BIND_SERVICE and CAP_NET_RAW: numbers 10 and 13.
     assert!(rights.contains("0000000000002400"), "{rights}");
     assert_eq!(
@@ -169,13 +172,12 @@ fn works(machine: &Machine) {
     );
     // A stranger's address is out of the network that may ask.
     machine.here("link=$(ip -o link show type veth | cut -d: -f2 | cut -d@ -f1); ip address add 192.0.2.99/24 dev $link").unwrap();
-    assert!(
-        !machine
-            .here(&format!(
-                "curl --silent --interface 192.0.2.99 --max-time 3 http://{ADDRESS}/pi/rescue/boot.sig"
-            ))
-            .ok
-    );
+    // 28: curl's word for "no answer in time".
+    machine
+        .here(&format!(
+            "curl --silent --interface 192.0.2.99 --max-time 3 http://{ADDRESS}/pi/rescue/boot.sig && exit 1 || test $? = 28"
+        ))
+        .unwrap();
     assert!(
         machine.here(&format!("ssh -F ssh_config -b 192.0.2.99 {ADDRESS} true")).ok,
         "SSH is for others to close"
@@ -186,9 +188,13 @@ fn refuses_a_broken_fleet(machine: &Machine) {
     std::fs::write(machine.path("site/fleet.toml"), FLEET.replace("'tiny'", "'other'")).unwrap();
     let check = at_the_site(machine, &self::check());
     assert!(!check.ok && check.text.contains("other"), "{}", check.text);
-    let run = at_the_site(machine, &self::run());
+    // What was changed before the failure counts in spite of it: the next run would not see that anything is left to do.
+    let networks = "-e '{\"boot_server_networks\": [\"192.0.2.0/28\", \"198.51.100.0/24\"]}'";
+    let run = at_the_site(machine, &format!("{} {networks}", self::run()));
     assert!(!run.ok && run.text.contains("other"), "{}", run.text);
     assert_eq!(machine.on("cat /etc/pi-lifeboat/fleet.toml").unwrap(), FLEET);
+    let rules = machine.on("nft list table inet pi_lifeboat").unwrap();
+    assert!(rules.contains("198.51.100.0/24"), "{rules}");
     works_still(machine);
     std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
 }
@@ -203,8 +209,17 @@ fn works_still(machine: &Machine) {
 /// A new boot.img, whose signature comes with it.
 fn publishes_a_new_image(machine: &Machine) {
     at_the_site(machine, "head -c 200000 /dev/urandom >site/out/boot.img; boot-files sign site/out/boot.img --key site/boot.pem").unwrap();
+    // Files for TFTP get their names by a rename, beside what the site has there for one Pi.
+    machine.here("echo arm_64bit=0 >site/out/tftp/config.txt").unwrap();
+    machine
+        .on("cd /srv/boot; ln tftp/config.txt before; mkdir tftp/9ffefdef; echo one >tftp/9ffefdef/config.txt")
+        .unwrap();
     let run = at_the_site(machine, &self::run()).unwrap();
     assert!(changed(&run) > 0, "{run}");
+    assert_eq!(
+        machine.on("cd /srv/boot; cat before tftp/config.txt tftp/9ffefdef/config.txt; ls -A | grep incoming || true").unwrap(),
+        "arm_64bit=1\narm_64bit=0\none\n"
+    );
     let curl = "curl --silent --show-error --fail --max-time 20";
     machine
         .here(&format!(
@@ -224,6 +239,51 @@ fn refuses_a_damaged_image(machine: &Machine) {
         .unwrap();
 }
 
+/// No networks, no firewall; and another commit's package, of the same version of Pi Lifeboat, is installed.
+fn takes_what_is_no_longer_asked_for_away(machine: &Machine) {
+    machine.here("cp published site/out/boot.img").unwrap();
+    let later = format!(
+        "{} -e '{{\"boot_server_networks\": []}}' -e boot_server_package={}",
+        self::run(),
+        made("deb-2").display()
+    );
+    let run = at_the_site(machine, &later).unwrap();
+    assert_eq!(installed_version(machine), version_of("deb-2"), "{run}");
+    machine
+        .on("nft list tables | (! grep pi_lifeboat); test ! -e /etc/systemd/system/pi-lifeboat-firewall.service")
+        .unwrap();
+    let again = at_the_site(machine, &later).unwrap();
+    assert_eq!(changed(&again), 0, "{again}");
+    works_still(machine);
+    // And back: the inventory has the package before, and networks.
+    let back = at_the_site(machine, &self::run()).unwrap();
+    assert_eq!(installed_version(machine), version_of("deb-1"), "{back}");
+    machine.on("nft list table inet pi_lifeboat").unwrap();
+}
+
+/// DHCP by the fleet's file alone: the rights come with the table, and go with it, and each takes a new start.
+fn does_dhcp_by_the_fleet(machine: &Machine) {
+    let run = format!("{} -e boot_server_dhcp=", self::run());
+    let table = "\n[dhcp]\nmode = 'proxy'\ninterfaces = ['host0']\n";
+    std::fs::write(machine.path("site/fleet.toml"), format!("{FLEET}{table}")).unwrap();
+    let with = at_the_site(machine, &run).unwrap();
+    assert!(rights(machine).contains("0000000000002400"), "{with}");
+    machine.on("ss -Hlun sport = :4011 | grep 4011").unwrap();
+    let again = at_the_site(machine, &run).unwrap();
+    assert_eq!(changed(&again), 0, "{again}");
+    std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
+    let without = at_the_site(machine, &run).unwrap();
+    assert!(rights(machine).contains("0000000000000400"), "{without}");
+    machine.on("test \"$(ss -Hlun sport = :4011)\" = ''").unwrap();
+    works_still(machine);
+}
+
+fn rights(machine: &Machine) -> String {
+    machine
+        .on(&format!("grep CapEff /proc/$(systemctl show --value --property=MainPID {UNIT})/status"))
+        .unwrap()
+}
+
 #[test]
 fn the_bare_program_is_set_up_as_well() {
     let machine = Machine::boot();
@@ -235,4 +295,5 @@ fn the_bare_program_is_set_up_as_well() {
     works(&machine);
     let second = at_the_site(&machine, &self::run()).unwrap();
     assert_eq!(changed(&second), 0, "{second}");
+    does_dhcp_by_the_fleet(&machine);
 }

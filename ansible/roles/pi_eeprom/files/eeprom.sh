@@ -3,7 +3,16 @@
 #
 #   eeprom.sh read FILE FAST SLOW [WORD...]          FAST and SLOW are programmers (flashrom -p), WORDs are for flashrom
 #   eeprom.sh write FILE PROGRAMMER [WORD...]        exits with 0 where FILE was read back
+#
+# With 75 (EX_TEMPFAIL) it ends where another one is at work: one whose connection broke goes on. /run is root's alone, unlike
+# /run/lock. flashrom inherits the lock: it holds until flashrom has ended.
 set -eu
+
+exec 9>/run/pi-eeprom.lock
+if ! flock -n 9; then
+  echo "/run/pi-eeprom.lock is held" >&2
+  exit 75
+fi
 
 verb=$1 file=$2 programmer=$3
 shift 3
