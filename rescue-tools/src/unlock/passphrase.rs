@@ -63,13 +63,14 @@ impl Passphrase {
     /// Asks on the terminal, without echo. `None`: just Enter, or the line dropped.
     pub fn ask(prompt: &str) -> Result<Option<Self>> {
         let terminal = OpenOptions::new().read(true).write(true).open(TERMINAL);
-        let mut terminal = terminal.context("opening the terminal to ask for the passphrase")?;
-        write!(terminal, "{prompt}").and_then(|()| terminal.flush()).context("asking on the terminal")?;
+        let terminal = terminal.context("opening the terminal to ask for the passphrase")?;
+        // First quiet, then the question: who answers it at once, by a paste or a script, is neither shown nor lost.
         let quiet = Quiet::begin(&terminal)?;
-        let line = read_line(&terminal);
+        let asked = write!(&terminal, "{prompt}").and_then(|()| (&terminal).flush());
+        let line = asked.and_then(|()| read_line(&terminal));
         drop(quiet);
-        let _ = writeln!(terminal);
-        Ok(line.context("reading the passphrase from the terminal")?.filter(|line| !line.0.is_empty()))
+        let _ = writeln!(&terminal);
+        Ok(line.context("asking for the passphrase on the terminal")?.filter(|line| !line.0.is_empty()))
     }
 
     fn read(from: impl Read) -> Result<Self> {
