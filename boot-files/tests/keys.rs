@@ -111,11 +111,13 @@ fn we_accept_what_openssl_signs_with_its_own_keys_and_refuse_a_flipped_bit() {
     let line = refused(path, &["verify", "boot.img", "--key", "spki.pem", "--signature", "bare"]);
     assert!(line.contains("not made by this key"), "{line}");
     // One hexadecimal digit of the boot.sig's signature, then of its hash.
-    for (at, said) in [(200, "not made by this key"), (3, "SHA-256")] {
+    // (Of some digits, none is left.)
+    for (at, said) in [(200, ["not made by this key", "is not 512 hexadecimal digits"]), (3, ["SHA-256"; 2])]
+    {
         boot_files(path, &["sign", "boot.img", "--key", "pkcs8.pem"]).unwrap();
         flip_a_bit(&path.join("boot.sig"), at);
         let line = refused(path, &["verify", "boot.img", "--key", "spki.pem"]);
-        assert!(line.contains(said), "{line}");
+        assert!(said.iter().any(|said| line.contains(said)), "{line}");
     }
 }
 
