@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use boot_files::eeprom::boot_order::Mode;
+use boot_files::eeprom::boot_order::{BootOrder, Mode};
 
 use super::dhcp::Want;
 use super::eeprom::Eeprom;
@@ -51,11 +51,11 @@ pub fn boot(
         for (at, mode) in modes.iter().enumerate() {
             let result = match mode {
                 Mode::Http => {
-                    say(log, "HTTP", 7, &modes, at);
+                    say(log, "HTTP", 7, eeprom.boot_order, at);
                     over_http(pi, eeprom, cable, log).map(|boot| Booted { boot, mode: 7 })
                 }
                 Mode::Network => {
-                    say(log, "NETWORK", 2, &modes, at);
+                    say(log, "NETWORK", 2, eeprom.boot_order, at);
                     over_network(pi, eeprom, cable, end, log).map(|boot| Booted { boot, mode: 2 })
                 }
                 Mode::Stop => return Err(refusal),
@@ -83,28 +83,12 @@ pub fn boot(
 }
 
 /// `order` is what is left of `BOOT_ORDER` after this mode.
-fn say(log: &mut Log, name: &str, number: u32, modes: &[Mode], at: usize) {
-    let left: String = modes.iter().skip(at + 1).rev().map(|mode| format!("{:x}", digit(*mode))).collect();
-    log.line(format_args!(
-        "Boot mode: {name} ({number:02}) order {}",
-        if left.is_empty() { "0" } else { &left }
-    ));
-}
-
-fn digit(mode: Mode) -> u8 {
-    match mode {
-        Mode::SdDetect => 0,
-        Mode::Sd => 1,
-        Mode::Network => 2,
-        Mode::Rpiboot => 3,
-        Mode::UsbMsd => 4,
-        Mode::BcmUsbMsd => 5,
-        Mode::Nvme => 6,
-        Mode::Http => 7,
-        Mode::Stop => 0xe,
-        Mode::Restart => 0xf,
-        Mode::Undefined(digit) => digit,
-    }
+fn say(log: &mut Log, name: &str, number: u32, order: BootOrder, at: usize) {
+    let digits = order.to_string();
+    let digits = digits.trim_start_matches("0x");
+    let left =
+        digits.get(..digits.len().saturating_sub(at + 1)).filter(|left| !left.is_empty()).unwrap_or("0");
+    log.line(format_args!("Boot mode: {name} ({number:02}) order {left}"));
 }
 
 /// Whether the bootloader goes on to its next boot mode after this. Otherwise it blinks.
