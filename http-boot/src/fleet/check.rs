@@ -267,7 +267,7 @@ impl Check<'_> {
                 None => "defaults".to_owned(),
                 Some(device) => format!("device {:?}", device.label()),
             };
-            if let Some(boot @ (Boot::Disk | Boot::Install | Boot::Plan)) = assignment.boot {
+            if let Some(boot) = assignment.boot.filter(|boot| boot.takes_signature()) {
                 match assignment.device {
                     Some(device) => self.signed_plan(&place, device, boot),
                     None => self.say(

@@ -127,3 +127,10 @@ pub enum Boot {
     /// Nothing from here: the bootloader is refused, and goes on in its `BOOT_ORDER`.
     Local,
 }
+
+impl Boot {
+    /// Whether the Pi's own signed plan says what exactly.
+    pub fn takes_signature(self) -> bool {
+        matches!(self, Self::Disk | Self::Install | Self::Plan)
+    }
+}

@@ -77,7 +77,7 @@ pub fn table(lines: &[Line]) -> String {
         };
         let image = line.image.as_deref().unwrap_or("-");
         let plan = line.plan.as_deref().unwrap_or(match line.boot {
-            Some(Boot::Disk | Boot::Install | Boot::Plan) => "plans/SERIAL.json",
+            Some(boot) if boot.takes_signature() => "plans/SERIAL.json",
             _ => "-",
         });
         // Writing to a String does not fail.
