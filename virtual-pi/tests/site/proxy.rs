@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 /// A proxy on a port of its own.
@@ -19,6 +19,9 @@ struct State {
     /// Bytes a second towards the guest.
     rate: u64,
     passed: AtomicU64,
+    /// No more than so many bytes pass, but for the rest of a buffer, until this is raised.
+    held_at: Mutex<u64>,
+    raised: Condvar,
     refusing: AtomicBool,
     portal: AtomicBool,
     open: Mutex<Vec<TcpStream>>,
@@ -33,6 +36,8 @@ impl Proxy {
             target,
             rate,
             passed: AtomicU64::new(0),
+            held_at: Mutex::new(u64::MAX),
+            raised: Condvar::new(),
             refusing: AtomicBool::new(false),
             portal: AtomicBool::new(false),
             open: Mutex::default(),
@@ -50,6 +55,25 @@ impl Proxy {
     /// Bytes passed on towards the guest.
     pub fn passed(&self) -> u64 {
         self.state.passed.load(Ordering::Relaxed)
+    }
+
+    /// Lets `bytes` pass since the start, and what comes behind only once it is let go or cut: a test that wants to step in
+    /// before the end comes in time however slow the machine is.
+    pub fn hold_at(&self, bytes: u64) {
+        *self.state.held_at.lock().unwrap() = bytes;
+        self.state.raised.notify_all();
+    }
+
+    /// Lets go what [`Proxy::hold_at`] holds.
+    pub fn let_go(&self) {
+        self.hold_at(u64::MAX);
+    }
+
+    /// Waits until `bytes` have passed since the start, lets no more pass, and cuts as [`Proxy::cut`] does.
+    pub fn cut_at(&self, bytes: u64, refusing: bool) {
+        self.hold_at(bytes);
+        self.wait_for(bytes);
+        self.cut(refusing);
     }
 
     /// Waits until so many bytes have passed.
@@ -72,6 +96,7 @@ impl Proxy {
         for stream in self.state.open.lock().unwrap().drain(..) {
             let _ = stream.shutdown(Shutdown::Both);
         }
+        self.let_go();
     }
 
     /// Lets connections pass again.
@@ -109,6 +134,12 @@ impl State {
             // The rate is what this thread is for: it sleeps off what it is ahead.
             let due = Duration::from_secs_f64(sent as f64 / self.rate as f64);
             std::thread::sleep(due.saturating_sub(began.elapsed()));
+            let held_at = self.held_at.lock().unwrap();
+            drop(
+                self.raised
+                    .wait_while(held_at, |bytes| self.passed.load(Ordering::Relaxed) >= *bytes)
+                    .unwrap(),
+            );
         }
         let _ = guest.shutdown(Shutdown::Both);
     }

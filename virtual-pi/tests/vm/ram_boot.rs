@@ -45,8 +45,10 @@ fn a_worker_killed_mid_fetch_resumes() {
     let proxy = Proxy::start(server.port, SLOW);
     let machine = server.power_on(&format!("root=live:http://{HOST}:{}/tiny.squashfs", proxy.port));
     let half = |status: &init::status::BootStatus| status.progress.is_some_and(|p| p.bytes >= size / 2);
+    proxy.hold_at(size * 3 / 4);
     wait(&machine, "half of it", half);
     assert!(kill_9(&machine, "init boot").status.success());
+    proxy.let_go();
     wait_console(&machine, "chunks are there and good: not fetched again");
     wait_console(&machine, "TEST-OS end");
     let received: u64 = figure(&machine.console(), "TEST-OS received ");

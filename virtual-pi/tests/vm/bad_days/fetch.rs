@@ -71,14 +71,14 @@ fn cut_at(percent: u64) -> Outcome {
     let (server, proxy) = site();
     let machine = server.power_on(&url(&proxy));
     day(&machine, || {
-        proxy.wait_for(size() * percent / 100);
-        proxy.cut(false);
+        proxy.cut_at(size() * percent / 100, false);
         in_the_os(&machine, proxy.passed())
     })
 }
 
 fn the_server_starts_anew() -> Outcome {
     let (mut server, proxy) = site();
+    proxy.hold_at(size() * 80 / 100);
     let machine = server.power_on(&url(&proxy));
     day(&machine, || {
         wait_for_percent(&machine, 50);
@@ -95,6 +95,7 @@ fn the_server_starts_anew() -> Outcome {
 fn one_mirror_goes() -> Outcome {
     let (server, first) = site();
     let second = Proxy::start(server.port, SLOW);
+    first.hold_at(size() * 80 / 100);
     let machine = server.power_on(&format!("{} {}", url(&second), url(&first)));
     day(&machine, || {
         wait_for_percent(&machine, 40);
