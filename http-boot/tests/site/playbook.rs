@@ -1,6 +1,7 @@
 //! The playbook, with the commands that docs/ansible.md has, against a machine: once to look, once to do, once more for nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::machine::{ADDRESS, Ended, Machine, made, repository};
 use crate::package::{installed_version, version_of};
@@ -185,16 +186,22 @@ fn works(machine: &Machine) {
 }
 
 fn refuses_a_broken_fleet(machine: &Machine) {
-    std::fs::write(machine.path("site/fleet.toml"), FLEET.replace("'tiny'", "'other'")).unwrap();
-    let check = at_the_site(machine, &self::check());
-    assert!(!check.ok && check.text.contains("other"), "{}", check.text);
-    // What was changed before the failure counts in spite of it: the next run would not see that anything is left to do.
     let networks = "-e '{\"boot_server_networks\": [\"192.0.2.0/28\", \"198.51.100.0/24\"]}'";
-    let run = at_the_site(machine, &format!("{} {networks}", self::run()));
-    assert!(!run.ok && run.text.contains("other"), "{}", run.text);
+    let rules = || machine.on("nft list table inet pi_lifeboat").unwrap();
+    // Wrong by itself: nothing at all is changed.
+    std::fs::write(machine.path("site/fleet.toml"), FLEET.replace("'tiny'", "'other'")).unwrap();
+    for command in [check(), run()] {
+        let ended = at_the_site(machine, &format!("{command} {networks}"));
+        assert!(!ended.ok && ended.text.contains("other"), "{}", ended.text);
+    }
+    assert!(!rules().contains("198.51.100.0/24"));
+    // An image that it names is not there. What was changed before the failure counts in spite of it: the next run would not
+    // see that anything is left to do.
+    std::fs::write(machine.path("site/fleet.toml"), FLEET.replace("tiny-1", "tiny-2")).unwrap();
+    let ended = at_the_site(machine, &format!("{} {networks}", run()));
+    assert!(!ended.ok && ended.text.contains("os/tiny-2.squashfs"), "{}", ended.text);
     assert_eq!(machine.on("cat /etc/pi-lifeboat/fleet.toml").unwrap(), FLEET);
-    let rules = machine.on("nft list table inet pi_lifeboat").unwrap();
-    assert!(rules.contains("198.51.100.0/24"), "{rules}");
+    assert!(rules().contains("198.51.100.0/24"));
     works_still(machine);
     std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
 }
@@ -264,17 +271,27 @@ fn takes_what_is_no_longer_asked_for_away(machine: &Machine) {
 /// DHCP by the fleet's file alone: the rights come with the table, and go with it, and each takes a new start.
 fn does_dhcp_by_the_fleet(machine: &Machine) {
     let run = format!("{} -e boot_server_dhcp=", self::run());
-    let table = "\n[dhcp]\nmode = 'proxy'\ninterfaces = ['host0']\n";
-    std::fs::write(machine.path("site/fleet.toml"), format!("{FLEET}{table}")).unwrap();
+    let table = "dhcp.mode = 'proxy'\ndhcp.interfaces = ['host0']\n";
+    std::fs::write(machine.path("site/fleet.toml"), format!("{table}{FLEET}")).unwrap();
     let with = at_the_site(machine, &run).unwrap();
     assert!(rights(machine).contains("0000000000002400"), "{with}");
     machine.on("ss -Hlun sport = :4011 | grep 4011").unwrap();
     let again = at_the_site(machine, &run).unwrap();
     assert_eq!(changed(&again), 0, "{again}");
+    refuses_flags_beside_a_wrong_file(machine);
     std::fs::write(machine.path("site/fleet.toml"), FLEET).unwrap();
     let without = at_the_site(machine, &run).unwrap();
     assert!(rights(machine).contains("0000000000000400"), "{without}");
     machine.on("test \"$(ss -Hlun sport = :4011)\" = ''").unwrap();
+    works_still(machine);
+}
+
+/// DHCP goes from the file to flags, and the new file is wrong: the settings stay those that fit the file that is there.
+fn refuses_flags_beside_a_wrong_file(machine: &Machine) {
+    std::fs::write(machine.path("site/fleet.toml"), format!("nonsense = 1\n{FLEET}")).unwrap();
+    let run = at_the_site(machine, &format!("{} -e 'boot_server_dhcp=\"--dhcp proxy\"'", self::run()));
+    assert!(!run.ok && run.text.contains("nonsense"), "{}", run.text);
+    machine.on("! grep -e '--dhcp' /etc/pi-lifeboat/http-boot.conf").unwrap();
     works_still(machine);
 }
 
@@ -296,4 +313,55 @@ fn the_bare_program_is_set_up_as_well() {
     let second = at_the_site(&machine, &self::run()).unwrap();
     assert_eq!(changed(&second), 0, "{second}");
     does_dhcp_by_the_fleet(&machine);
+    builds_what_is_described(&machine);
+}
+
+/// An image of an image.toml: built and signed at the site, published, and built anew only when its description is younger.
+fn builds_what_is_described(machine: &Machine) {
+    let image = "format = 1\nname = 'site'\n[boot]\ncmdline = ''\ncompression_level = 1\n[access]\nauthorized_keys = ['ssh.pub']\n\
+        image_keys = ['image.pub']\n[sign]\nkey = 'boot.pem'\n";
+    std::fs::write(machine.path("site/image.toml"), image).unwrap();
+    std::fs::copy(made("key.pub"), machine.path("site/ssh.pub")).unwrap();
+    let programs = Path::new(env!("CARGO_BIN_EXE_http-boot")).ancestors().nth(2).unwrap();
+    let programs = programs.join("aarch64-unknown-linux-gnu/quick").display().to_string();
+    // The machine's network has no way out, where packages are: they are in the cache then.
+    let built = Command::new(env!("CARGO_BIN_EXE_http-boot").replace("http-boot", "boot-files"))
+        .args(["build", "site/image.toml", "--output", "site/fetched", "--device-binaries", &programs])
+        .env("LIFEBOAT_CACHE", cache())
+        .current_dir(machine.folder.path())
+        .output()
+        .unwrap();
+    assert!(built.status.success(), "{built:?}");
+    let run = format!(
+        "export LIFEBOAT_CACHE={}\n{} -e boot_server_dhcp= -e '{{\"images_boot\": [{{\"name\": \"pi/built\", \"config\": \"site/image.toml\", \
+         \"public_key\": \"site/boot.pub.pem\", \"tftp\": true, \"arguments\": [\"--device-binaries\", \"{programs}\"]}}]}}'",
+        cache().display(),
+        self::run()
+    );
+    let fetched = |name: &str| {
+        let curl = "curl --silent --show-error --fail --max-time 60 --remote-name";
+        let line = format!(
+            "rm -f boot.img boot.sig; for file in img sig; do {curl} http://{ADDRESS}/pi/built/boot.$file; done
+            boot-files verify boot.img --key site/boot.pub.pem; curl --silent --fail tftp://{ADDRESS}/config.txt >{name}; sha256sum boot.sig"
+        );
+        at_the_site(machine, &line).unwrap()
+    };
+    let first = at_the_site(machine, &run).unwrap();
+    assert!(changed(&first) > 0, "{first}");
+    let one = fetched("config-1");
+    let second = at_the_site(machine, &run).unwrap();
+    assert_eq!(changed(&second), 0, "{second}");
+    std::fs::write(machine.path("site/image.toml"), image.replace("''\ncomp", "'quiet'\ncomp")).unwrap();
+    at_the_site(machine, &run).unwrap();
+    assert_ne!(fetched("config-2"), one);
+}
+
+/// Where boot-files keeps packages, as its help says.
+fn cache() -> PathBuf {
+    let path = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    path("LIFEBOAT_CACHE")
+        .or_else(|| {
+            Some(path("XDG_CACHE_HOME").or_else(|| Some(path("HOME")?.join(".cache")))?.join("lifeboat"))
+        })
+        .expect("HOME is set")
 }
