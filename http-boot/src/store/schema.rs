@@ -47,4 +47,21 @@ mod tests {
         let error = migrate(&mut connection).unwrap_err().to_string();
         assert!(error.contains("version 99") && error.contains("newer http-boot"), "{error}");
     }
+
+    #[test]
+    fn what_an_older_one_kept_is_kept() {
+        for version in 1..VERSION {
+            let mut connection = Connection::open_in_memory().unwrap();
+            for sql in &MIGRATIONS[..version] {
+                connection.execute_batch(sql).unwrap();
+            }
+            connection.pragma_update(None, "user_version", version).unwrap();
+            connection.execute("INSERT INTO people VALUES ('ada', 'operate', 'hash', 1)", []).unwrap();
+            migrate(&mut connection).unwrap();
+            let name: String = connection.query_row("SELECT name FROM people", [], |row| row.get(0)).unwrap();
+            let now: usize = connection.pragma_query_value(None, "user_version", |row| row.get(0)).unwrap();
+            assert_eq!((name.as_str(), now), ("ada", VERSION), "from version {version}");
+            connection.execute_batch("SELECT * FROM findings").unwrap();
+        }
+    }
 }
