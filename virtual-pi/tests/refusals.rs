@@ -10,7 +10,7 @@ use std::process::Command;
 use common::{Keys, Text, boot_sig, files_with, good_image, image, kernel, openssl, pi};
 use virtual_pi::board::{Board, Pi, Serial};
 use virtual_pi::bootloader::firmware::Boot;
-use virtual_pi::bootloader::refusal::{Kind, Refusal};
+use virtual_pi::bootloader::refusal::{Kind, Refusal, Stage};
 use virtual_pi::bootloader::signature::PublicKey;
 use virtual_pi::bootloader::{check_files, load_unsigned};
 
@@ -18,12 +18,6 @@ use virtual_pi::bootloader::{check_files, load_unsigned};
 fn load_with(changes: &[(&'static str, Option<&[u8]>)]) -> (Result<Boot, Refusal>, String) {
     let text = Text::default();
     (load_unsigned(&pi(), &image(&files_with(changes)), &mut text.log()), text.text())
-}
-
-fn refusal(changes: &[(&'static str, Option<&[u8]>)]) -> (Kind, String, String) {
-    let (result, log) = load_with(changes);
-    let refusal = result.unwrap_err();
-    (refusal.kind, refusal.reason, log)
 }
 
 #[test]
@@ -141,8 +135,11 @@ fn missing_and_wrong_files() {
         ("config.txt", Some(b"kernel=other.img"), Kind::NoKernel, "other.img"),
     ];
     for (name, content, kind, words) in cases {
-        let (got, reason, log) = refusal(&[(name, content)]);
+        let (result, log) = load_with(&[(name, content)]);
+        let Refusal { kind: got, stage, reason } = result.unwrap_err();
         assert_eq!(got, kind, "{reason}");
+        // Without start4.elf it is the bootloader that refuses; all else is for start4.elf to look at.
+        assert_eq!(stage == Stage::Bootloader, kind == Kind::Firmware, "{reason}");
         assert!(reason.contains(words), "{reason}");
         assert!(log.contains(words));
         assert_eq!(log.contains("BOOT ERROR: code 04"), kind == Kind::Firmware);

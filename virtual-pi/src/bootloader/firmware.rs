@@ -46,6 +46,16 @@ const LOOKED_FOR_LATE: [&str; 2] = ["recovery8.img", "armstub8-gic.bin"];
 pub fn load(pi: &Pi, disk: &mut dyn BootFiles, log: &mut Log) -> Result<Boot, Refusal> {
     let config = read_config(pi, disk, log)?;
     check_firmware(&config, disk, log)?;
+    load_what_it_names(pi, &config, disk, log).map_err(Refusal::of_start4)
+}
+
+/// From here on `start4.elf` runs.
+fn load_what_it_names(
+    pi: &Pi,
+    config: &Config,
+    disk: &mut dyn BootFiles,
+    log: &mut Log,
+) -> Result<Boot, Refusal> {
     for name in LOOKED_FOR {
         disk.has(name, log)?;
     }
@@ -59,11 +69,11 @@ pub fn load(pi: &Pi, disk: &mut dyn BootFiles, log: &mut Log) -> Result<Boot, Re
     let kernel = config.get("kernel").unwrap_or("kernel8.img");
     let device_tree =
         config.get("device_tree").filter(|name| !name.is_empty()).unwrap_or(pi.board.device_tree());
-    files.choose_prefix(&config, kernel, device_tree)?;
-    let initramfs = files.initramfs(&config, kernel)?;
+    files.choose_prefix(config, kernel, device_tree)?;
+    let initramfs = files.initramfs(config, kernel)?;
     let device_tree = files.device_tree(device_tree)?;
-    files.note_overlays(&config)?;
-    let command_line = files.command_line(pi, &config)?;
+    files.note_overlays(config)?;
+    let command_line = files.command_line(pi, config)?;
     for name in LOOKED_FOR_LATE {
         files.disk.has(name, files.log)?;
     }

@@ -25,7 +25,7 @@ use firmware::Boot;
 use http::Source;
 use log::Log;
 use ramdisk::Ramdisk;
-use refusal::{Kind, Refusal};
+use refusal::{Kind, Refusal, Stage};
 use signature::PublicKey;
 use transport::{HostNetwork, Transport};
 
@@ -123,7 +123,9 @@ fn say(refusal: &Refusal, log: &mut Log) {
         log.line(format_args!("BOOT ERROR: code {}{}", led.long, led.short));
         log.note(format_args!("the LED shows {led}"));
     }
-    if matches!(refusal.kind, Kind::NotFound | Kind::Download | Kind::TooLarge | Kind::Signature) {
+    if refusal.stage == Stage::Bootloader
+        && matches!(refusal.kind, Kind::NotFound | Kind::Download | Kind::TooLarge | Kind::Signature)
+    {
         log.note("the bootloader advances to the next boot mode of BOOT_ORDER, if there is one");
     }
 }

@@ -8,7 +8,7 @@ use super::dhcp::Want;
 use super::eeprom::Eeprom;
 use super::firmware::Boot;
 use super::log::Log;
-use super::refusal::{Kind, Refusal};
+use super::refusal::{Kind, Refusal, Stage};
 use super::transport::HostNetwork;
 use super::{http_boot_over, network};
 use crate::board::Pi;
@@ -93,6 +93,9 @@ fn say(log: &mut Log, name: &str, number: u32, order: BootOrder, at: usize) {
 
 /// Whether the bootloader goes on to its next boot mode after this. Otherwise it blinks.
 fn goes_on(refusal: &Refusal, mode: Mode) -> bool {
+    if refusal.stage == Stage::Start4 {
+        return false;
+    }
     match refusal.kind {
         Kind::NotFound | Kind::Download | Kind::TooLarge | Kind::Signature | Kind::NoAddress => true,
         // A TFTP server without start4.elf is no boot server.
@@ -130,5 +133,17 @@ fn over_network(
     match cable {
         Cable::Own(stack) => network::boot(pi, eeprom, stack, end, log),
         Cable::Host => Err(Refusal::new(Kind::NoAddress, "NETWORK needs a cable of the Pi's own: --bridge")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_comes_after_start4_elf() {
+        let refusal = Refusal::new(Kind::Download, "the kernel did not come");
+        assert!(goes_on(&refusal, Mode::Network));
+        assert!(!goes_on(&refusal.of_start4(), Mode::Network));
     }
 }

@@ -10,7 +10,7 @@ use super::eeprom::Eeprom;
 use super::firmware::{self, Boot};
 use super::log::Log;
 use super::ramdisk::Ramdisk;
-use super::refusal::{Kind, Refusal};
+use super::refusal::{Kind, Refusal, Stage};
 use super::tftp::TftpFolder;
 use crate::board::Pi;
 use crate::wire::Stack;
@@ -35,7 +35,8 @@ pub fn boot(
     loop {
         match once(pi, eeprom, stack, log) {
             Err(refusal)
-                if eeprom.net_boot_max_retries.is_none_or(|most| tries < most)
+                if refusal.stage == Stage::Bootloader
+                    && eeprom.net_boot_max_retries.is_none_or(|most| tries < most)
                     && Instant::now() + PAUSE < end =>
             {
                 log.note(format_args!("{refusal}; again in {} s", PAUSE.as_secs()));

@@ -83,19 +83,36 @@ impl Kind {
     }
 }
 
+/// Whose refusal it is: `start4.elf` takes the place of the EEPROM's program, which cannot go on to anything after that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The program in the EEPROM.
+    Bootloader,
+    /// `start4.elf`.
+    Start4,
+}
+
 /// A refusal.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{reason}")]
 pub struct Refusal {
     /// Its kind.
     pub kind: Kind,
+    /// Whose it is.
+    pub stage: Stage,
     /// What is wrong with which file, in one line.
     pub reason: String,
 }
 
 impl Refusal {
-    /// A refusal.
+    /// A refusal of the program in the EEPROM.
     pub fn new(kind: Kind, reason: impl Into<String>) -> Self {
-        Self { kind, reason: reason.into() }
+        Self { kind, stage: Stage::Bootloader, reason: reason.into() }
+    }
+
+    /// The same as one of `start4.elf`.
+    #[must_use]
+    pub fn of_start4(self) -> Self {
+        Self { stage: Stage::Start4, ..self }
     }
 }
