@@ -1,34 +1,22 @@
-//! What bash completes, asked of bash itself.
+//! What a shell completes.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, reason = "a test may panic")]
 
-use std::process::Command;
+#[path = "../../boot-files/tests/bash/mod.rs"]
+mod bash;
 
-/// What it offers for these words, the last of them unfinished.
-fn bash(words: &[&str]) -> String {
-    let script =
-        Command::new(env!("CARGO_BIN_EXE_virtual-pi")).args(["completions", "bash"]).output().unwrap();
-    assert!(script.status.success(), "{script:?}");
-    let list: Vec<_> = words.iter().map(|word| format!("'{word}'")).collect();
-    let line = format!(
-        "{}\nCOMP_WORDS=(virtual-pi {}); COMP_CWORD={}; set -- $(complete -p virtual-pi); \
-         while [ \"$1\" != -F ]; do shift; done; $2 virtual-pi '{}' '{}'; echo \"${{COMPREPLY[@]}}\"",
-        String::from_utf8(script.stdout).unwrap(),
-        list.join(" "),
-        words.len(),
-        words.last().unwrap(),
-        words.iter().rev().nth(1).unwrap_or(&"virtual-pi")
-    );
-    let output = Command::new("bash").args(["--norc", "-c", &line]).output().unwrap();
-    assert!(
-        output.status.success() && output.stderr.is_empty(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
-    String::from_utf8(output.stdout).unwrap().trim().to_owned()
-}
+const PROGRAM: &str = env!("CARGO_BIN_EXE_virtual-pi");
 
 #[test]
 fn commands_and_their_flags() {
+    let bash = |words: &[&str]| bash::completes(PROGRAM, words);
     assert_eq!(bash(&["ru"]), "run");
     assert_eq!(bash(&["run", "--http-p"]), "--http-port --http-path");
+}
+
+#[test]
+fn other_shells_have_a_script() {
+    for (shell, begins) in [("zsh", "#compdef virtual-pi"), ("fish", "# Print an optspec")] {
+        let script = bash::script(PROGRAM, shell);
+        assert!(script.starts_with(begins) && script.contains("check"), "{shell}: {script:.200}");
+    }
 }
