@@ -3,11 +3,10 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use super::name::Name;
+
 /// RFC 1035, section 4.1.1.
 const HEADER: usize = 12;
-/// A name's bytes on the wire (RFC 1035, section 2.3.4).
-const NAME_LIMIT: usize = 255;
-const LABEL_LIMIT: usize = 63;
 /// No answer that is looked at has more records.
 const RECORDS: u16 = 256;
 /// No name has more aliases in a row.
@@ -37,8 +36,7 @@ impl Family {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
     id: u16,
-    /// In the form of the wire, in lower case.
-    name: Vec<u8>,
+    name: Name,
     family: Family,
 }
 
@@ -58,24 +56,15 @@ pub enum Reply {
 impl Question {
     /// `None`: the text cannot be a name.
     pub fn new(id: u16, name: &str, family: Family) -> Option<Self> {
-        let name = name.strip_suffix('.').unwrap_or(name);
-        let mut wire = Vec::with_capacity(name.len() + 2);
-        for label in name.split('.') {
-            let length =
-                u8::try_from(label.len()).ok().filter(|n| (1..=LABEL_LIMIT).contains(&usize::from(*n)))?;
-            wire.push(length);
-            wire.extend(label.bytes().map(|byte| byte.to_ascii_lowercase()));
-        }
-        wire.push(0);
-        (wire.len() <= NAME_LIMIT).then_some(Question { id, name: wire, family })
+        Some(Question { id, name: Name::from_text(name)?, family })
     }
 
     /// The datagram to send: recursion is desired.
     pub fn encode(&self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(HEADER + self.name.len() + 4);
+        let mut bytes = Vec::with_capacity(HEADER + self.name.bytes().len() + 4);
         bytes.extend(self.id.to_be_bytes());
         bytes.extend([0x01, 0x00, 0, 1, 0, 0, 0, 0, 0, 0]);
-        bytes.extend(&self.name);
+        bytes.extend(self.name.bytes());
         bytes.extend(self.family.record_type().to_be_bytes());
         bytes.extend(CLASS_INTERNET.to_be_bytes());
         bytes
@@ -97,7 +86,7 @@ impl Question {
             1 => {}
             _ => return None,
         }
-        let (name, after) = name(bytes, at)?;
+        let (name, after) = Name::read(bytes, at)?;
         let asked = (self.family.record_type(), CLASS_INTERNET);
         if name != self.name || (u16_at(bytes, after)?, u16_at(bytes, after + 2)?) != asked {
             return None;
@@ -138,23 +127,23 @@ impl Question {
 
 /// A resource record (RFC 1035, section 4.1.3).
 struct Record<'a> {
-    owner: Vec<u8>,
+    owner: Name,
     kind: u16,
     data: &'a [u8],
-    alias: Option<Vec<u8>>,
+    alias: Option<Name>,
     end: usize,
 }
 
 impl<'a> Record<'a> {
     fn read(bytes: &'a [u8], at: usize) -> Option<Self> {
-        let (owner, at) = name(bytes, at)?;
+        let (owner, at) = Name::read(bytes, at)?;
         let (kind, class) = (u16_at(bytes, at)?, u16_at(bytes, at + 2)?);
         // Behind them: four bytes of lifetime, which nothing here outlives.
         let length = usize::from(u16_at(bytes, at + 8)?);
         let (start, end) = (at + 10, at + 10 + length);
         let data = bytes.get(start..end)?;
         let kind = if class == CLASS_INTERNET { kind } else { 0 };
-        let alias = if kind == TYPE_CNAME { Some(name(bytes, start)?.0) } else { None };
+        let alias = if kind == TYPE_CNAME { Some(Name::read(bytes, start)?.0) } else { None };
         Some(Record { owner, kind, data, alias, end })
     }
 
@@ -165,38 +154,6 @@ impl<'a> Record<'a> {
         match family {
             Family::V4 => <[u8; 4]>::try_from(self.data).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
             Family::V6 => <[u8; 16]>::try_from(self.data).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
-        }
-    }
-}
-
-/// A name in lower case and without pointers (RFC 1035, section 4.1.4), and where the bytes go on behind it.
-fn name(bytes: &[u8], start: usize) -> Option<(Vec<u8>, usize)> {
-    let mut wire = Vec::new();
-    let (mut at, mut end, mut limit) = (start, None, start);
-    loop {
-        match usize::from(*bytes.get(at)?) {
-            0 => {
-                wire.push(0);
-                return Some((wire, end.unwrap_or(at + 1)));
-            }
-            length @ 1..=LABEL_LIMIT => {
-                let label = bytes.get(at..at + 1 + length)?;
-                wire.extend(label.iter().map(u8::to_ascii_lowercase));
-                at += 1 + length;
-                if wire.len() >= NAME_LIMIT {
-                    return None;
-                }
-            }
-            high if high & 0xc0 == 0xc0 => {
-                let to = (high & 0x3f) << 8 | usize::from(*bytes.get(at + 1)?);
-                end = end.or(Some(at + 2));
-                // Each pointer leads further back than the last: there is an end.
-                if to >= limit {
-                    return None;
-                }
-                (at, limit) = (to, to);
-            }
-            _ => return None,
         }
     }
 }
@@ -284,14 +241,6 @@ mod tests {
             assert_eq!(other.read(&ours), None);
         }
         assert!((0..ours.len()).all(|cut| asked.read(&ours[..cut]).is_none()));
-    }
-
-    #[test]
-    fn names_have_limits() {
-        for bad in ["", ".", "a..b", &"a".repeat(64), &["a".repeat(63).as_str(); 4].join(".")] {
-            assert_eq!(Question::new(1, bad, Family::V4), None, "{bad:?}");
-        }
-        assert_eq!(question("a.b.", Family::V4), question("A.B", Family::V4));
     }
 
     proptest! {

@@ -1,6 +1,8 @@
 //! DNS messages as mDNS has them (RFC 1035 section 4, RFC 6762 section 18): what of them we read, and what we write.
 //! Names are never compressed by us; what others send may be.
 
+use crate::pid1::dns::name::Name;
+
 /// Types of records (RFC 1035, 2782, 3596, 4034).
 pub const A: u16 = 1;
 /// A pointer to another name.
@@ -27,45 +29,8 @@ const AUTHORITATIVE: u16 = 0x0400;
 const TRUNCATED: u16 = 0x0200;
 /// Opcode and response code are zero in mDNS.
 const MUST_BE_ZERO: u16 = 0x780f;
-/// RFC 1035 section 3.1.
-const NAME_LIMIT: usize = 255;
-const LABEL_LIMIT: usize = 63;
 /// Nobody on a link has so many questions or records in one packet for us.
 const ENTRIES: usize = 512;
-
-/// A name in its form on the wire, without compression: labels with their length before them, a zero at the end.
-/// Upper and lower case are the same: no length byte is a letter, so that the bytes are compared as one.
-#[derive(Clone, Debug)]
-pub struct Name(Vec<u8>);
-
-impl Name {
-    /// From its labels, which are cut to their limit; a name that gets too long loses its last labels.
-    pub fn new<L: AsRef<[u8]>>(labels: &[L]) -> Self {
-        let mut bytes = Vec::new();
-        for label in labels {
-            let label = label.as_ref();
-            let label = label.get(..LABEL_LIMIT).unwrap_or(label);
-            if label.is_empty() || bytes.len() + label.len() + 2 > NAME_LIMIT {
-                break;
-            }
-            bytes.push(label.len() as u8);
-            bytes.extend(label);
-        }
-        bytes.push(0);
-        Name(bytes)
-    }
-
-    /// Its bytes on the wire.
-    pub fn bytes(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl PartialEq for Name {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.eq_ignore_ascii_case(&other.0)
-    }
-}
 
 /// What somebody asks for.
 #[derive(Clone, Debug, PartialEq)]
@@ -194,38 +159,10 @@ impl Reader<'_> {
         self.take(2)?.try_into().ok().map(u16::from_be_bytes)
     }
 
-    /// A name, which may end with a pointer to an earlier place (RFC 1035 section 4.1.4). Pointers lead backwards only, so
-    /// that each name has an end.
     fn name(&mut self) -> Option<Name> {
-        let mut bytes = Vec::new();
-        // Where the name goes on, and the place that the next pointer has to be before.
-        let (mut at, mut before, mut behind) = (self.at, self.at, None);
-        loop {
-            let length = usize::from(*self.packet.get(at)?);
-            match length {
-                0 => break,
-                1..=LABEL_LIMIT => {
-                    let label = self.packet.get(at..at + 1 + length)?;
-                    if bytes.len() + label.len() >= NAME_LIMIT {
-                        return None;
-                    }
-                    bytes.extend(label);
-                    at += label.len();
-                }
-                0xc0.. => {
-                    let target = (length & 0x3f) << 8 | usize::from(*self.packet.get(at + 1)?);
-                    behind.get_or_insert(at + 2);
-                    if target >= before {
-                        return None;
-                    }
-                    (at, before) = (target, target);
-                }
-                _ => return None,
-            }
-        }
-        bytes.push(0);
-        self.at = behind.unwrap_or(at + 1);
-        Some(Name(bytes))
+        let (name, behind) = Name::read(self.packet, self.at)?;
+        self.at = behind;
+        Some(name)
     }
 
     fn records(&mut self, count: usize) -> Option<Vec<Record>> {
@@ -263,7 +200,7 @@ mod tests {
     use super::*;
 
     fn name(text: &str) -> Name {
-        Name::new(&text.split('.').collect::<Vec<_>>())
+        Name::from_labels(&text.split('.').collect::<Vec<_>>())
     }
 
     #[test]
@@ -300,20 +237,6 @@ mod tests {
             bad[at] = pointer;
             assert_eq!(Message::parse(&bad), None, "{at}");
         }
-    }
-
-    #[test]
-    fn names_have_limits() {
-        assert_eq!(name(&"x".repeat(70)).bytes().len(), 65);
-        assert!(name(&vec!["y".repeat(63); 5].join(".")).bytes().len() <= NAME_LIMIT);
-        // Five labels of 63 in a packet are no name.
-        let mut packet = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
-        for _ in 0..5 {
-            packet.push(63);
-            packet.extend([b'z'; 63]);
-        }
-        packet.extend([0, 0, 1, 0, 1]);
-        assert_eq!(Message::parse(&packet), None);
     }
 
     proptest! {

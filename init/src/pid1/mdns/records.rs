@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use super::message::{A, AAAA, ANY, NSEC, Name, PTR, Question, Record, SRV, TXT};
+use super::message::{A, AAAA, ANY, NSEC, PTR, Question, Record, SRV, TXT};
+use crate::pid1::dns::name::Name;
 
 /// RFC 6762 section 10: what depends on the host's name or address, and the rest.
 const HOST_TTL: u32 = 120;
@@ -27,9 +28,9 @@ pub struct Records {
 impl Records {
     /// Of a host with this label and these addresses.
     pub fn new(label: &str, addresses: &[IpAddr]) -> Self {
-        let host = Name::new(&[label, "local"]);
-        let instance = Name::new(&[label, "_ssh", "_tcp", "local"]);
-        let service = Name::new(&["_ssh", "_tcp", "local"]);
+        let host = Name::from_labels(&[label, "local"]);
+        let instance = Name::from_labels(&[label, "_ssh", "_tcp", "local"]);
+        let service = Name::from_labels(&["_ssh", "_tcp", "local"]);
         let unique =
             |name: &Name, kind, ttl, data| Record { name: name.clone(), kind, unique: true, ttl, data };
         let mut all: Vec<Record> = Vec::new();
@@ -50,7 +51,7 @@ impl Records {
             data: to.bytes().into(),
         };
         all.push(pointer(service.clone(), &instance));
-        all.push(pointer(Name::new(&["_services", "_dns-sd", "_udp", "local"]), &service));
+        all.push(pointer(Name::from_labels(&["_services", "_dns-sd", "_udp", "local"]), &service));
         for name in [&host, &instance] {
             let kinds: Vec<u16> = all.iter().filter(|one| one.name == *name).map(|one| one.kind).collect();
             all.push(unique(name, NSEC, HOST_TTL, [name.bytes(), &bitmap(&kinds)].concat()));
@@ -188,7 +189,7 @@ mod tests {
 
     fn ask(labels: &[&str], kind: u16) -> (Vec<u16>, Vec<u16>) {
         let records = records();
-        let question = Question { name: Name::new(labels), kind, unicast: false };
+        let question = Question { name: Name::from_labels(labels), kind, unicast: false };
         let answers = records.answer(&question);
         (kinds(&records, &answers), kinds(&records, &records.further(&answers)))
     }

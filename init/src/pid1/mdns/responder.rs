@@ -196,8 +196,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::super::Link;
-    use super::super::message::{A, ANY, Name, PTR, Question};
+    use super::super::message::{A, ANY, PTR, Question};
     use super::*;
+    use crate::pid1::dns::name::Name;
 
     const PEER: &str = "192.0.2.9:5353";
 
@@ -264,11 +265,14 @@ mod tests {
     }
 
     fn question(labels: &[&str], kind: u16, unicast: bool) -> Message {
-        Message { questions: vec![Question { name: Name::new(labels), kind, unicast }], ..Message::default() }
+        Message {
+            questions: vec![Question { name: Name::from_labels(labels), kind, unicast }],
+            ..Message::default()
+        }
     }
 
     fn claim(label: &str, address: [u8; 4]) -> Message {
-        let name = Name::new(&[label, "local"]);
+        let name = Name::from_labels(&[label, "local"]);
         let record = Record { name, kind: A, unique: true, ttl: 120, data: address.into() };
         Message { response: true, answers: vec![record], ..Message::default() }
     }
