@@ -6,6 +6,7 @@ use std::net::Ipv4Addr;
 use serde::{Deserialize, Serialize};
 
 use crate::ip::host_name;
+use crate::pid1::dns::name::Name;
 
 /// No network has more; a packet has room for twice as many.
 const ROUTES: usize = 64;
@@ -48,37 +49,12 @@ pub fn routes(mut value: &[u8]) -> Option<Vec<Route>> {
 pub fn domains(value: &[u8]) -> Vec<String> {
     let (mut domains, mut at) = (Vec::new(), 0);
     while at < value.len() && domains.len() < DOMAINS {
-        let Some((name, end)) = domain(value, at) else { break };
+        let Some((name, end)) = Name::read(value, at) else { break };
         // What is no host's name does not belong into resolv.conf.
-        domains.extend(host_name(&name).ok());
+        domains.extend(name.text().and_then(|text| host_name(&text).ok()));
         at = end;
     }
     domains
-}
-
-/// The name that begins at `start`, and where what stands behind it begins.
-fn domain(value: &[u8], start: usize) -> Option<(String, usize)> {
-    let (mut labels, mut at, mut end) = (Vec::new(), start, None);
-    loop {
-        match *value.get(at)? {
-            0 => return Some((labels.join("."), end.unwrap_or(at + 1))),
-            // A pointer leads back, always: so that it ends.
-            high @ 0xc0.. => {
-                let target = usize::from(high & 0x3f) << 8 | usize::from(*value.get(at + 1)?);
-                end = end.or(Some(at + 2));
-                at = Some(target).filter(|target| *target < at)?;
-            }
-            length @ 1..64 => {
-                let label = value.get(at + 1..at + 1 + usize::from(length))?;
-                labels.push(std::str::from_utf8(label).ok()?.to_owned());
-                at += 1 + usize::from(length);
-            }
-            _ => return None,
-        }
-        if labels.len() > 32 {
-            return None;
-        }
-    }
 }
 
 #[cfg(test)]

@@ -72,6 +72,17 @@ impl Name {
         Some((Name(bytes), behind.unwrap_or(at + 1)))
     }
 
+    /// Its labels with dots between them, none at the end. `None`: it is no text.
+    pub fn text(&self) -> Option<String> {
+        let (mut labels, mut rest) = (Vec::new(), self.bytes());
+        while let Some((length @ 1.., behind)) = rest.split_first() {
+            let (label, next) = behind.split_at_checked(usize::from(*length))?;
+            labels.push(std::str::from_utf8(label).ok()?);
+            rest = next;
+        }
+        Some(labels.join("."))
+    }
+
     /// Its bytes on the wire.
     pub fn bytes(&self) -> &[u8] {
         &self.0
@@ -96,6 +107,7 @@ mod tests {
             assert_eq!(Name::from_text(bad), None, "{bad:?}");
         }
         assert_eq!(Name::from_text("a.b."), Name::from_text("A.B"));
+        assert_eq!(Name::from_text("a.Bc.").unwrap().text().as_deref(), Some("a.Bc"));
         let labels = |text: &str| Name::from_labels(&text.split('.').collect::<Vec<_>>());
         assert_eq!(labels(&"x".repeat(70)).bytes().len(), 65);
         assert!(labels(&vec!["y".repeat(63); 5].join(".")).bytes().len() <= NAME_LIMIT);
