@@ -24,7 +24,7 @@ use crate::seats::{Seat, Seats};
 
 /// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most one of
 /// [`http::body::CHUNK`], and what TLS makes of it.
-const MAX_CONNECTIONS: usize = 1024;
+const MAX_CONNECTIONS: usize = 4096;
 /// Each may have a file open; half of all file descriptors are for others.
 const DESCRIPTORS_OF_EACH: usize = 4;
 /// How long a client may take to send a request's head, or may sit idle between requests.

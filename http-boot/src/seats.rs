@@ -5,7 +5,7 @@
 //! being answered, and what has waited longest goes first, so that connections that are only held open keep nobody out.
 
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -29,17 +29,42 @@ pub struct Seats {
     table: Mutex<Table>,
 }
 
+/// Who sits where, in orders that know at once who leaves next, however many there are: a flood comes in by thousands a second.
 #[derive(Debug, Default)]
 struct Table {
     by_number: HashMap<u64, Sitting>,
-    held: HashMap<IpAddr, usize>,
+    clients: HashMap<IpAddr, Client>,
+    /// Of each client that has such, the seat that has waited longest.
+    waiting: BTreeSet<Rank>,
+    /// Of each client that has such, the seat that has been answered longest.
+    answered: BTreeSet<Rank>,
     next: u64,
     complained: Option<Instant>,
 }
 
+/// How many seats its client holds, since when it waits or is answered, its number. The first leaves first.
+type Rank = (Reverse<usize>, Instant, u64);
+
+/// An address's seats.
+#[derive(Debug, Default)]
+struct Client {
+    waiting: BTreeSet<(Instant, u64)>,
+    answered: BTreeSet<(Instant, u64)>,
+}
+
+impl Client {
+    fn held(&self) -> usize {
+        self.waiting.len() + self.answered.len()
+    }
+
+    fn seats(&mut self, is_answered: bool) -> &mut BTreeSet<(Instant, u64)> {
+        if is_answered { &mut self.answered } else { &mut self.waiting }
+    }
+}
+
 #[derive(Debug)]
 struct Sitting {
-    client: IpAddr,
+    address: IpAddr,
     is_answered: bool,
     /// Since when it waits for its client, or is answered.
     since: Instant,
@@ -71,26 +96,27 @@ impl Seats {
 
     /// A place for a client that has come; another one may have to leave for it. `None`: it is this one that has to go.
     pub fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Seat> {
-        let client = address.to_canonical();
+        let address = address.to_canonical();
         let mut table = self.table();
         if table.by_number.len() >= self.most {
-            let leaves = table.first_to_leave(client, now);
+            let leaves = table.first_to_leave(address, now);
             if table.complained.is_none_or(|last| now.saturating_duration_since(last) >= COMPLAIN_EVERY) {
                 table.complained = Some(now);
                 self.complain(&table);
             }
-            table.remove(leaves?);
+            if let Some(sitting) = table.take(leaves?) {
+                sitting.leave.notify_one();
+            }
         }
         let (number, leave) = (table.next, Arc::new(Notify::new()));
         table.next += 1;
-        let sitting = Sitting { client, is_answered: false, since: now, leave: leave.clone() };
-        table.by_number.insert(number, sitting);
-        *table.held.entry(client).or_default() += 1;
+        table.put(number, Sitting { address, is_answered: false, since: now, leave: leave.clone() });
         Some(Seat { seats: self.clone(), number, leave })
     }
 
     fn complain(&self, table: &Table) {
-        let Some((address, held)) = table.held.iter().max_by_key(|(_, held)| **held) else { return };
+        let held = |(address, client): (&IpAddr, &Client)| (client.held(), *address);
+        let Some((held, address)) = table.clients.iter().map(held).max() else { return };
         tracing::warn!(
             "all {} {} are taken, {held} of them by {address}: who holds most has to give some to others",
             self.most,
@@ -104,29 +130,54 @@ impl Seats {
 }
 
 impl Table {
-    /// Who leaves, for a client that has come.
-    fn first_to_leave(&self, client: IpAddr, now: Instant) -> Option<u64> {
-        let own = self.held.get(&client).copied().unwrap_or(0);
-        let may_go = |(number, sitting): (&u64, &Sitting)| {
-            let held = self.held.get(&sitting.client).copied().unwrap_or(0);
-            let since = now.saturating_duration_since(sitting.since);
-            let may = match sitting.is_answered {
-                true => held >= own + 2 || held > own && since >= LONG,
-                false => sitting.client == client || held >= own + 2 || held > own && since >= FRESH,
-            };
-            may.then_some((!sitting.is_answered, held, since, Reverse(*number)))
+    /// Who leaves, for a client that has come (`it_is_the_first_of_all` in the tests has the rule without the orders).
+    fn first_to_leave(&self, address: IpAddr, now: Instant) -> Option<u64> {
+        let client = self.clients.get(&address);
+        let own = client.map_or(0, Client::held);
+        // Where the first of an order may stay, all others may: they hold no more, or as much and for a shorter time.
+        let goes = |order: &BTreeSet<Rank>, patience| {
+            let (Reverse(held), since, number) = order.first().copied()?;
+            let is_over = now.saturating_duration_since(since) >= patience;
+            (held >= own + 2 || held > own && is_over).then_some(number)
         };
-        self.by_number.iter().filter_map(may_go).max().map(|(.., Reverse(number))| number)
+        goes(&self.waiting, FRESH)
+            .or_else(|| client?.waiting.first().map(|(_, number)| *number))
+            .or_else(|| goes(&self.answered, LONG))
     }
 
-    fn remove(&mut self, number: u64) {
-        let Some(sitting) = self.by_number.remove(&number) else { return };
-        sitting.leave.notify_one();
-        if let Some(held) = self.held.get_mut(&sitting.client) {
-            *held -= 1;
-            if *held == 0 {
-                self.held.remove(&sitting.client);
-            }
+    fn put(&mut self, number: u64, sitting: Sitting) {
+        let seat = (sitting.since, number);
+        self.change(sitting.address, |client| client.seats(sitting.is_answered).insert(seat));
+        self.by_number.insert(number, sitting);
+    }
+
+    fn take(&mut self, number: u64) -> Option<Sitting> {
+        let sitting = self.by_number.remove(&number)?;
+        let seat = (sitting.since, number);
+        self.change(sitting.address, |client| client.seats(sitting.is_answered).remove(&seat));
+        Some(sitting)
+    }
+
+    /// Changes what a client holds, and its ranks with it.
+    fn change(&mut self, address: IpAddr, change: impl FnOnce(&mut Client) -> bool) {
+        let client = self.clients.entry(address).or_default();
+        let ranks = |client: &Client| {
+            let rank = |seats: &BTreeSet<(Instant, u64)>| {
+                seats.first().map(|(since, number)| (Reverse(client.held()), *since, *number))
+            };
+            (rank(&client.waiting), rank(&client.answered))
+        };
+        let before = ranks(client);
+        change(client);
+        let after = ranks(client);
+        if client.held() == 0 {
+            self.clients.remove(&address);
+        }
+        for (order, before, after) in
+            [(&mut self.waiting, before.0, after.0), (&mut self.answered, before.1, after.1)]
+        {
+            before.map(|rank| order.remove(&rank));
+            after.map(|rank| order.insert(rank));
         }
     }
 }
@@ -144,15 +195,16 @@ impl Seat {
     }
 
     fn mark(&self, is_answered: bool) {
-        if let Some(sitting) = self.seats.table().by_number.get_mut(&self.number) {
-            (sitting.is_answered, sitting.since) = (is_answered, Instant::now());
+        let mut table = self.seats.table();
+        if let Some(sitting) = table.take(self.number) {
+            table.put(self.number, Sitting { is_answered, since: Instant::now(), ..sitting });
         }
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.seats.table().remove(self.number);
+        self.seats.table().take(self.number);
     }
 }
 
@@ -165,6 +217,8 @@ impl Drop for Answering {
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
+
+    use proptest::prelude::*;
 
     use super::*;
 
@@ -197,7 +251,8 @@ mod tests {
         assert!(!is_lost(&one) && !is_lost(&more));
         assert_eq!(seats.taken(), 4);
         drop((many, one, more));
-        assert!(seats.taken() == 0 && seats.table().held.is_empty());
+        let table = seats.table();
+        assert!(table.clients.is_empty() && table.waiting.is_empty() && table.answered.is_empty());
     }
 
     #[test]
@@ -232,7 +287,7 @@ mod tests {
         let (seats, start) = (Seats::new("seats", 2), Instant::now());
         let mapped = IpAddr::V6(Ipv4Addr::new(192, 0, 2, 1).to_ipv6_mapped());
         let both = [seats.admit(address(1), start), seats.admit(mapped, start)];
-        assert_eq!(seats.table().held.get(&address(1)), Some(&2));
+        assert_eq!(seats.table().clients.get(&address(1)).map(Client::held), Some(2));
         drop(both);
     }
 
@@ -242,5 +297,47 @@ mod tests {
         let first = seats.admit(address(1), start).unwrap();
         let _second = seats.admit(address(1), start).unwrap();
         first.lost().await;
+    }
+
+    /// The rule, with all seats looked at.
+    fn first_of_all(table: &Table, client: IpAddr, now: Instant) -> Option<u64> {
+        let held = |client: &IpAddr| table.clients.get(client).map_or(0, Client::held);
+        let own = held(&client);
+        let may_go = |(number, sitting): (&u64, &Sitting)| {
+            let (held, since) = (held(&sitting.address), now.saturating_duration_since(sitting.since));
+            let may = match sitting.is_answered {
+                true => held >= own + 2 || held > own && since >= LONG,
+                false => sitting.address == client || held >= own + 2 || held > own && since >= FRESH,
+            };
+            may.then_some((!sitting.is_answered, held, since, Reverse(*number)))
+        };
+        table.by_number.iter().filter_map(may_go).max().map(|(.., Reverse(number))| number)
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_the_first_of_all(steps in proptest::collection::vec((0_u8..5, 0_u8..6, any::<bool>()), 0..80)) {
+            let (start, mut table) = (Instant::now(), Table::default());
+            let mut now = start;
+            for (number, (kind, who, is_answered)) in steps.into_iter().enumerate() {
+                now += [Duration::ZERO, Duration::from_secs(2), LONG / 3][number % 3];
+                let some = table.by_number.keys().min().copied();
+                match (kind, some) {
+                    (0, Some(old)) => drop(table.take(old)),
+                    (1, Some(old)) => {
+                        let sitting = table.take(old).unwrap();
+                        table.put(old, Sitting { is_answered, since: now, ..sitting });
+                    }
+                    _ => table.put(number as u64, Sitting { address: address(who), is_answered, since: now, leave: Arc::default() }),
+                }
+                for who in 0..6 {
+                    prop_assert_eq!(table.first_to_leave(address(who), now), first_of_all(&table, address(who), now));
+                }
+            }
+            for number in table.by_number.keys().copied().collect::<Vec<_>>() {
+                table.take(number);
+            }
+            prop_assert!(table.clients.is_empty() && table.waiting.is_empty() && table.answered.is_empty());
+        }
     }
 }

@@ -18,7 +18,7 @@ use super::range::Span;
 use super::wire::{self, Outgoing};
 
 /// How many bytes are read at once where they have to be copied. A connection holds one piece.
-pub const CHUNK: usize = 128 * 1024;
+pub const CHUNK: usize = 64 * 1024;
 /// How many bytes at the end of a longer file are copied: any would do, since a client needs all.
 const TAIL: u64 = 1024;
 /// So far apart are the bytes by which the page cache is tried.

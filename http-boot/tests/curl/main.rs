@@ -349,7 +349,7 @@ fn a_file_that_changes_is_cut() {
 #[test]
 fn files_come_as_they_are() {
     let (server, whole) = (Server::start(), noise(3 << 20));
-    let (copied, longest, tail) = (128 << 10, 1 << 20, 1024);
+    let (copied, longest, tail) = (64 << 10, 1 << 20, 1024);
     let sizes =
         [3 << 20, 1, tail, copied - 1, copied, copied + 1, longest, longest + tail, longest + tail + 1];
     sizes.iter().for_each(|size| server.put(&size.to_string(), &whole[..*size]));

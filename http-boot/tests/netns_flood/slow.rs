@@ -9,7 +9,7 @@ use super::flood::{FLOODER, Flooded, SERVER};
 use super::site::wait_for;
 
 /// More than the server serves at once.
-const EACH: usize = 150;
+const EACH: usize = 550;
 const THREADS: usize = 8;
 const PORTS: [(u16, &[u8]); 4] = [
     // A head that never ends.
@@ -62,7 +62,7 @@ fn slow_connections_keep_nobody_out() {
         .spawn()
         .unwrap();
     let flood = flooded.flood(THREADS, hold);
-    let said = site.wait_said(flooded.server, "all 1024 connections are taken");
+    let said = site.wait_said(flooded.server, "all 4096 connections are taken");
     assert!(said.contains(&format!("of them by {FLOODER}")), "{said}");
     for _ in 0..10 {
         flooded.fetch("http");
@@ -72,7 +72,7 @@ fn slow_connections_keep_nobody_out() {
     assert_eq!(std::fs::read(site.path("before")).unwrap().len(), 8 << 20);
     // A socket and a file each; those that were just cut are about to close.
     let descriptors = flooded.descriptors();
-    assert!(descriptors < 2 * 1024 + 300, "{descriptors}");
+    assert!(descriptors < 2 * 4096 + 300, "{descriptors}");
     drop(flood);
     wait_for(|| (flooded.descriptors() < 100).then_some(())).expect("all is given back");
 }
