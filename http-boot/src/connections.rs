@@ -97,18 +97,32 @@ async fn serve_connection(
     if let Err(error) = tune(&stream) {
         tracing::debug!(address = %peer, "setting socket options: {error}");
     }
-    let Some(tls) = tls else {
-        let wire = Wire::new(stream);
-        let outgoing = Some(wire.outgoing());
-        return serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, place).await;
-    };
-    let peer = http::Peer { address: peer, is_tls: true };
+    match tls {
+        None => {
+            let wire = Wire::new(stream);
+            let outgoing = Some(wire.outgoing());
+            serve_http(wire, http::Peer { address: peer, is_tls: false }, outgoing, router, place).await;
+        }
+        // Boxed: a connection in the clear shall not take the memory that only TLS needs.
+        Some(tls) => Box::pin(serve_tls(stream, peer, tls, router, place)).await,
+    }
+}
+
+async fn serve_tls(
+    stream: TcpStream,
+    peer: SocketAddr,
+    tls: TlsAcceptor,
+    router: Router,
+    place: (Watcher, Arc<Seat>),
+) {
     match tokio::time::timeout(HEAD_TIMEOUT, tls.accept(stream)).await {
-        Ok(Ok(stream)) => serve_http(stream, peer, None, router, place).await,
+        Ok(Ok(stream)) => {
+            serve_http(stream, http::Peer { address: peer, is_tls: true }, None, router, place).await
+        }
         // A bootloader that does not trust the certificate looks like this: worth a line that people see.
-        Ok(Err(error)) => tracing::warn!(address = %peer.address, "TLS handshake failed: {error}"),
+        Ok(Err(error)) => tracing::warn!(address = %peer, "TLS handshake failed: {error}"),
         Err(_) => {
-            tracing::debug!(address = %peer.address, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
+            tracing::debug!(address = %peer, "TLS handshake took longer than {} s", HEAD_TIMEOUT.as_secs())
         }
     }
 }
