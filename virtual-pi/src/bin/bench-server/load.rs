@@ -133,6 +133,8 @@ pub(crate) struct Run {
     pub(crate) cpu_seconds: f64,
     /// MiB.
     pub(crate) memory: f64,
+    /// What of it is no file's, in MiB.
+    pub(crate) own_memory: f64,
     /// The last client's time by the mean of all.
     pub(crate) slowest_by_mean: f64,
     /// How often a client had to say something again.
@@ -149,10 +151,10 @@ fn name<S: serde::Serializer>(kind: &Kind, serializer: S) -> Result<S::Ok, S::Er
 
 impl fmt::Display for Run {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { rate, cpu_seconds, memory, slowest_by_mean, again, .. } = self;
+        let Self { rate, cpu_seconds, memory, own_memory, slowest_by_mean, again, .. } = self;
         write!(
             f,
-            "{rate:.2} MB/s, CPU {cpu_seconds:.2} s/GB, {memory:.1} MiB, slowest/mean {slowest_by_mean:.2}, said again {again}"
+            "{rate:.2} MB/s, CPU {cpu_seconds:.2} s/GB, {memory:.1} MiB ({own_memory:.1} its own), slowest/mean {slowest_by_mean:.2}, said again {again}"
         )
     }
 }
@@ -162,12 +164,13 @@ pub(crate) fn run(load: Load, kind: Kind, place: &Place, site: &Site, files: &Fi
     let server = Server::start(kind, site, place)?;
     let watch = server.process.watch();
     let (seconds, bytes, again) = put(load, &server, files)?;
-    let Taken { cpu_seconds, memory } = watch.end();
+    let Taken { cpu_seconds, memory, own_memory } = watch.end();
     let slowest = seconds.iter().copied().fold(0.0, f64::max);
     let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
     let (rate, gigabytes) = (bytes as f64 / slowest / 1e6, bytes as f64 / 1e9);
     let cpu_seconds = cpu_seconds / gigabytes;
-    Ok(Run { load, server: kind, rate, cpu_seconds, memory, slowest_by_mean: slowest / mean, again })
+    let slowest_by_mean = slowest / mean;
+    Ok(Run { load, server: kind, rate, cpu_seconds, memory, own_memory, slowest_by_mean, again })
 }
 
 /// When each client was done, how many bytes all of them got, and how often they had to ask again.

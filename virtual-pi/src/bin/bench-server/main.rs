@@ -27,6 +27,9 @@ struct Arguments {
     /// The folder for files, settings and logs.
     #[arg(long, value_name = "DIR")]
     folder: PathBuf,
+    /// Our server.
+    #[arg(long, value_name = "PROGRAM")]
+    http_boot: PathBuf,
     /// How often each load is put on each server.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -61,7 +64,7 @@ fn bench(arguments: &Arguments) -> Result<usize> {
             LOADS.map(|load| load.to_string()).join(", ")
         );
     }
-    let mut site = Site::enter(&arguments.folder)?;
+    let mut site = Site::enter(&arguments.folder, &arguments.http_boot)?;
     let files = Files::put(&site)?;
     let mut places = BTreeMap::new();
     for kind in [Kind::Ours, Kind::Dnsmasq, Kind::Tftpd, Kind::Nginx] {
@@ -122,6 +125,7 @@ fn figures(load: Load, runs: &[Run]) -> Vec<Figure> {
             compare("CPU", "s/GB", "at most 1", |run| run.cpu_seconds);
         }
         compare("memory", "MiB", "at most 1", |run| run.memory);
+        compare("memory, its own", "MiB", "at most 1", |run| run.own_memory);
         if matches!(load, Load::TftpPis | Load::HttpPis) {
             compare("slowest by mean", "", "ours at most 1.5", |run| run.slowest_by_mean);
         }

@@ -63,6 +63,8 @@ pub(crate) struct Taken {
     pub(crate) cpu_seconds: f64,
     /// The most memory that was seen, in MiB: the sum of all processes' Pss, in which what they share counts once.
     pub(crate) memory: f64,
+    /// The most of it that was no file's: the kernel can give pages of a program's file to others, but not these.
+    pub(crate) own_memory: f64,
 }
 
 /// Somebody who looks at a server now and then.
@@ -82,7 +84,7 @@ impl Watch {
 }
 
 fn look(pid: u32, before: u64, end: &AtomicBool) -> Taken {
-    let (mut seen, mut most, mut glances) = (HashMap::new(), 0, 0_u32);
+    let (mut seen, mut most, mut glances) = (HashMap::new(), Memory::default(), 0_u32);
     loop {
         let last = end.load(Ordering::Relaxed);
         let family = family(pid);
@@ -92,12 +94,13 @@ fn look(pid: u32, before: u64, end: &AtomicBool) -> Taken {
             }
         }
         if last || glances.is_multiple_of(GLANCES_FOR_MEMORY) {
-            most = most.max(family.into_iter().filter_map(pss).sum::<u64>());
+            most = most.and_most(family.into_iter().filter_map(memory));
         }
         if last {
             let ticks = seen.values().sum::<u64>().saturating_sub(before);
             let cpu_seconds = ticks as f64 / rustix::param::clock_ticks_per_second() as f64;
-            return Taken { cpu_seconds, memory: most as f64 / 1024.0 };
+            let [memory, own_memory] = [most.all, most.own].map(|kib| kib as f64 / 1024.0);
+            return Taken { cpu_seconds, memory, own_memory };
         }
         glances += 1;
         std::thread::park_timeout(GLANCE);
@@ -127,11 +130,32 @@ fn ticks(pid: u32) -> Option<u64> {
     Some(fields.split(' ').skip(11).take(2).filter_map(|field| field.parse::<u64>().ok()).sum())
 }
 
-/// Its share of memory in KiB.
-fn pss(pid: u32) -> Option<u64> {
+/// In KiB.
+#[derive(Clone, Copy, Debug, Default)]
+struct Memory {
+    /// The share of all that is mapped (Pss).
+    all: u64,
+    /// What of it is no file's (Anonymous).
+    own: u64,
+}
+
+impl Memory {
+    /// This, or the sum of a family's where that is more.
+    fn and_most(self, family: impl Iterator<Item = Self>) -> Self {
+        let sum =
+            family.fold(Self::default(), |sum, one| Self { all: sum.all + one.all, own: sum.own + one.own });
+        Self { all: self.all.max(sum.all), own: self.own.max(sum.own) }
+    }
+}
+
+/// Of one process (proc_pid_smaps_rollup(5)).
+fn memory(pid: u32) -> Option<Memory> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
-    line.split_whitespace().next()?.parse().ok()
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some(Memory { all: field("Pss:")?, own: field("Anonymous:")? })
 }
 
 #[cfg(test)]
@@ -141,7 +165,8 @@ mod tests {
     #[test]
     fn this_process() {
         let pid = std::process::id();
-        assert!(pss(pid).unwrap() > 100);
+        let memory = memory(pid).unwrap();
+        assert!(memory.all > memory.own && memory.own > 100, "{memory:?}");
         let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         assert!(family(pid).contains(&child.id()));
         child.kill().unwrap();

@@ -66,7 +66,7 @@ impl Server {
         let log = site.folder.join(format!("{}.log", kind.name()));
         let (out, errors) = (File::create(&log)?, File::options().append(true).open(&log)?);
         let words = match kind {
-            Kind::Ours => http_boot(site, place)?,
+            Kind::Ours => http_boot(site, place),
             Kind::Dnsmasq => dnsmasq(site),
             Kind::Tftpd => tftpd(site, place),
             Kind::Nginx => nginx(site, place)?,
@@ -140,12 +140,12 @@ fn root(site: &Site) -> PathBuf {
 }
 
 /// The one that was built together with this program.
-fn http_boot(site: &Site, place: &Place) -> Result<Words> {
-    let program = std::env::current_exe().context("looking for http-boot")?.with_file_name("http-boot");
-    let mut all: Words = vec![program.into(), "serve".into(), "--root".into(), root(site).into()];
+fn http_boot(site: &Site, place: &Place) -> Words {
+    let mut all: Words =
+        vec![site.http_boot.clone().into(), "serve".into(), "--root".into(), root(site).into()];
     all.extend(words(["--listen", &format!("{}:{HTTP_PORT}", place.server())]));
     all.extend(words(["--tftp", &format!("{}:{TFTP_PORT}", place.server())]));
-    Ok(all)
+    all
 }
 
 fn dnsmasq(site: &Site) -> Words {

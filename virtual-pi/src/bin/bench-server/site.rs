@@ -18,6 +18,8 @@ pub(crate) const CLIENTS: u8 = 64;
 pub(crate) struct Site {
     /// The folder of everything: files, settings, logs.
     pub(crate) folder: PathBuf,
+    /// Our server.
+    pub(crate) http_boot: PathBuf,
     names: Vec<String>,
 }
 
@@ -42,10 +44,12 @@ impl Place {
 
 impl Site {
     /// Makes the clients' namespace and moves this thread there.
-    pub(crate) fn enter(folder: &Path) -> Result<Self> {
+    pub(crate) fn enter(folder: &Path, http_boot: &Path) -> Result<Self> {
         fs::create_dir_all(folder).with_context(|| format!("making the folder {}", folder.display()))?;
         let folder = folder.canonicalize().context("looking for the bench's folder")?;
-        let mut site = Self { folder, names: Vec::new() };
+        let http_boot =
+            http_boot.canonicalize().with_context(|| format!("looking for {}", http_boot.display()))?;
+        let mut site = Self { folder, http_boot, names: Vec::new() };
         let name = format!("bench{}", std::process::id());
         site.add(&name)?;
         let path = Path::new("/run/netns").join(&name);
