@@ -1,13 +1,13 @@
 //! Who has which address: what DHCP, TFTP's prefixes and boot events say of the Pi behind an IP address. A bounded memory. It
 //! chooses files and informs people; it proves nothing.
 
+use init::mac::Mac;
 use std::collections::HashMap;
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::dhcp::sighting::{Sighting, Witness};
-use crate::mac::Mac;
 use crate::pi::{Board, PiSerial, Revision};
 
 /// How many addresses are remembered; the one that nothing was heard of for longest goes first.

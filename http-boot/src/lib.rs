@@ -21,7 +21,6 @@ pub mod images;
 pub mod listen;
 pub mod live;
 pub mod log;
-pub mod mac;
 pub mod metrics;
 pub mod order_request;
 pub mod orders;

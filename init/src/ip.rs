@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use crate::links::{self, Mac};
+use crate::links;
+use crate::mac::Mac;
 use crate::network::{V4, V6};
 
 /// What one `ip=` says of an interface, or of every wired one.

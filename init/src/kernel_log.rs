@@ -4,7 +4,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr};
 
-use crate::links::Mac;
+use crate::mac::Mac;
 use crate::plan::Parameter;
 
 /// Our own parameters that this file reads: see [`crate::plan::parameters`].

@@ -19,6 +19,7 @@ pub mod ip;
 pub mod kernel_log;
 pub mod layers;
 pub mod links;
+pub mod mac;
 pub mod manifest;
 pub mod neighbours;
 pub mod network;

@@ -1,39 +1,6 @@
 //! The parameters for interfaces that have to be made or named: `vlan=`, `bond=`, `bridge=`, `ifname=`, `BOOTIF=` (dracut.cmdline(7)).
 
-use std::fmt;
-
-/// A MAC address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Mac(pub [u8; 6]);
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl fmt::Debug for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self}")
-    }
-}
-
-impl Mac {
-    /// Six bytes in hexadecimal, with `separator` between them. A group's address belongs to no interface.
-    pub(crate) fn parse(text: &str, separator: char) -> Result<Self, String> {
-        let bytes: Option<Vec<u8>> = text
-            .split(separator)
-            .map(|part| {
-                let good = (1..=2).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_hexdigit());
-                u8::from_str_radix(part, 16).ok().filter(|_| good)
-            })
-            .collect();
-        let mac = bytes.and_then(|bytes| <[u8; 6]>::try_from(bytes).ok()).map(Mac);
-        mac.filter(|mac| mac.0[0] & 1 == 0 && mac.0 != [0; 6])
-            .ok_or_else(|| format!("{text:?} is no MAC address of an interface"))
-    }
-}
+use crate::mac::Mac;
 
 /// A VLAN on an interface.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -231,7 +198,7 @@ pub(crate) fn bootif(value: &str) -> Result<Mac, String> {
         7 => value.strip_prefix("01").and_then(|rest| rest.strip_prefix(separator)).unwrap_or("not Ethernet"),
         _ => value,
     };
-    Mac::parse(address, separator)
+    Ok(Mac::parse(address, separator)?)
 }
 
 #[cfg(test)]

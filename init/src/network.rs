@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::cmdline::CommandLine;
 use crate::ip::{self, Interface};
-use crate::links::{self, Bond, Bridge, Mac, Vlan};
+use crate::links::{self, Bond, Bridge, Vlan};
+use crate::mac::Mac;
 
 /// Where an interface's IPv4 address comes from.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

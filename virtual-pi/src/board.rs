@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use init::mac::Mac;
+
 /// A kind of board.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
 pub enum Board {
@@ -95,35 +97,6 @@ impl fmt::Display for Serial {
     /// As the device tree's `serial-number` has it: 16 digits.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:016x}", self.0)
-    }
-}
-
-/// An Ethernet address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Mac(pub [u8; 6]);
-
-impl FromStr for Mac {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "not an Ethernet address like dc:a6:32:01:36:c2".to_owned();
-        let octets: Option<Vec<u8>> = text
-            .split([':', '-'])
-            .map(|o| u8::from_str_radix(o, 16).ok().filter(|_| o.len() == 2 && !o.starts_with('+')))
-            .collect();
-        let octets: [u8; 6] = octets.and_then(|o| o.try_into().ok()).ok_or_else(wrong)?;
-        if octets[0] & 1 == 1 {
-            Err("a multicast address; a network card cannot have one".into())
-        } else {
-            Ok(Self(octets))
-        }
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
     }
 }
 

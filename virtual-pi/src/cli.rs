@@ -3,8 +3,9 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use init::mac::Mac;
 
-use crate::board::{Board, Mac, Pi, Serial};
+use crate::board::{Board, Pi, Serial};
 use crate::machine::Forward;
 
 /// In seconds; no time on the command line is longer.

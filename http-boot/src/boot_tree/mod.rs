@@ -10,13 +10,13 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result};
 use bytes::Bytes;
+use init::mac::Mac;
 use rustix::fd::OwnedFd;
 
 use crate::clients::{Clients, Identity};
 use crate::http::conditions::Version;
 use crate::http::files::{Refused, Root};
 use crate::http::path::{FilePath, PathError};
-use crate::mac::Mac;
 use crate::pi::PiSerial;
 use crate::tftp::content::Content;
 use crate::tftp::{Refusal, Tree};
@@ -56,7 +56,7 @@ impl BootTree {
 
     /// The folders to look in, and whether a folder is one Pi's own.
     fn folders(&self, who: Identity) -> Vec<(Option<FilePath>, bool)> {
-        let own = [who.serial.map(|serial| serial.to_string()), who.mac.map(Mac::prefix)];
+        let own = [who.serial.map(|serial| serial.to_string()), who.mac.map(Mac::hyphenated)];
         let shared = [who.board.map(|board| board.name().to_owned()), Some(DEFAULT.to_owned())];
         let folder = |name: &String| FilePath::literal(name.as_bytes()).ok();
         let own = own.iter().flatten().filter_map(folder).map(|folder| (Some(folder), true));

@@ -1,9 +1,9 @@
 //! What a server sends, and where to (RFC 2131, section 4.1).
 
+use init::mac::Mac;
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use super::message::{Kind, Message, Reply};
-use crate::mac::Mac;
 
 /// Where servers, and relays, listen.
 pub const SERVER_PORT: u16 = 67;

@@ -5,12 +5,12 @@ use std::net::Ipv4Addr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use init::mac::Mac;
 use serde::Serialize;
 
 use super::pi::PiSerial;
 use super::recent::Recent;
 use super::server::Now;
-use crate::mac::Mac;
 
 /// Something that is wrong, and with whom. Its text says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]

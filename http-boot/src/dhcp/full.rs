@@ -3,6 +3,7 @@
 //! It speaks for the networks that it was given, and is silent about others' addresses. What it gives is in the lease file
 //! before its client hears of it: the caller calls [`Full::sync`] before it sends.
 
+use init::mac::Mac;
 use std::collections::HashMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -18,7 +19,6 @@ use super::pool::{Applicant, Offers, Pool, seconds};
 use super::recent::Recent;
 use super::server::Now;
 use super::settings::{Config, Network, ReservedFor};
-use crate::mac::Mac;
 
 /// What is to be done about a message.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use anyhow::{Context, Result};
 use nix::ifaddrs::getifaddrs;
 
-use crate::mac::Mac;
+use init::mac::Mac;
 
 /// An Ethernet interface.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use anyhow::Result;
+use init::mac::Mac;
 use serde::{Deserialize, Serialize};
 
 use super::pi::PiSerial;
-use crate::mac::Mac;
 
 /// By what a client is told from others.
 ///

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use crate::mac::Mac;
+use init::mac::Mac;
 
 /// Numbers of options (IANA's registry "BOOTP Vendor Extensions and DHCP Options").
 pub mod code {
@@ -140,14 +140,6 @@ impl Message {
     pub fn address(&self, code: u8) -> Option<Ipv4Addr> {
         let octets = <[u8; 4]>::try_from(self.option(code)?).ok()?;
         Some(Ipv4Addr::from(octets)).filter(|address| !address.is_unspecified())
-    }
-}
-
-impl Mac {
-    /// Not a group of hosts, and not "none": what can be a `chaddr`.
-    fn is_one_host(self) -> bool {
-        let [first, ..] = self.0;
-        first & 1 == 0 && self.0 != [0; 6]
     }
 }
 

@@ -1,9 +1,9 @@
 //! How often one client may ask: a bucket of tokens for each Ethernet address.
 
+use init::mac::Mac;
 use std::time::{Duration, Instant};
 
 use super::recent::Recent;
-use crate::mac::Mac;
 
 /// In a burst: a boot from DISCOVER to ACK takes two, on a bad line some more.
 const BURST: f64 = 16.0;

@@ -3,8 +3,9 @@
 //! Never by the first half of its MAC address: a Pi that runs an OS of its own, or a USB adapter, may ask under it, and a
 //! bootloader may be told another address (`MAC_ADDRESS`).
 
+use init::mac::Mac;
+
 use super::message::{Message, code};
-use crate::mac::Mac;
 
 use crate::pi::Board;
 pub use crate::pi::{BadSerial, PiSerial, Revision};

@@ -1,5 +1,6 @@
 //! Which address a client gets: its own of before, if it can, so that a Pi keeps its address from boot to boot.
 
+use init::mac::Mac;
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::Ipv4Addr;
@@ -11,7 +12,6 @@ use super::recent::Recent;
 use super::server::Now;
 use super::settings::{Config, Network, ReservedFor};
 use super::subnet::Subnet;
-use crate::mac::Mac;
 
 /// Who wants an address.
 #[derive(Clone, Debug)]

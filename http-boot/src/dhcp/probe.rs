@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use crate::mac::Mac;
+use init::mac::Mac;
 
 /// The second question comes so long after the first: one of them may be lost.
 const AGAIN: Duration = Duration::from_millis(120);

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
+use init::mac::Mac;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tokio::sync::oneshot;
 
@@ -27,7 +28,6 @@ use super::sighting::{Known, Sighting, Witness};
 use super::sockets::{Door, Sockets, arp_sender};
 use super::watch::Watch;
 use crate::clients::Identity;
-use crate::mac::Mac;
 
 /// The longest packet that is read: an Ethernet frame's.
 const PACKET: usize = 1500;

@@ -7,12 +7,12 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
+use init::mac::Mac;
 use serde::{Deserialize, Deserializer};
 
 use super::interface::Interface;
 use super::pi::PiSerial;
 use super::subnet::{Range, RangeSetting, Subnet};
-use crate::mac::Mac;
 
 /// Which kind of server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, clap::ValueEnum)]

@@ -65,7 +65,7 @@ fn unknown_keys_and_texts_are_refused() {
         (r#"{"mode": "full", "range": []}"#, "unknown field `range`"),
         (r#"{"mode": "half"}"#, "unknown variant `half`"),
         (r#"{"mode": "full", "ranges": ["192.0.2.9-192.0.2.8"]}"#, "ends before it begins"),
-        (r#"{"mode": "full", "reserve": ["x=192.0.2.8"]}"#, "not an Ethernet address"),
+        (r#"{"mode": "full", "reserve": ["x=192.0.2.8"]}"#, "no MAC address of an interface"),
         (r#"{"mode": "full", "reserve": ["5b154510=x"]}"#, "no IPv4 address"),
         (r#"{"mode": "full", "lease-time": "soon"}"#, "no length of time"),
     ] {

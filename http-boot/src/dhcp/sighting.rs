@@ -1,12 +1,12 @@
 //! What is seen of Pis, for the table that TFTP and the page look into; and which Ethernet addresses are Pis'.
 
+use init::mac::Mac;
 use std::net::Ipv4Addr;
 use std::time::SystemTime;
 
 use super::message::{Kind, Message, code};
 use super::pi::{PiSerial, Revision, Who};
 use super::recent::Recent;
-use crate::mac::Mac;
 
 /// How far the Pi is that asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

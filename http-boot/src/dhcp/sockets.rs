@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use anyhow::{Context, Result, bail};
+use init::mac::Mac;
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::socket::{
@@ -19,7 +20,6 @@ use super::datagram;
 use super::interface::Interface;
 use super::proxy::PROXY_PORT;
 use super::settings::Link;
-use crate::mac::Mac;
 
 const FLAGS: SockFlag = SockFlag::SOCK_CLOEXEC.union(SockFlag::SOCK_NONBLOCK);
 const BROADCAST_MAC: Mac = Mac([0xff; 6]);

@@ -1,10 +1,10 @@
 //! The questions of a Pi 4B's bootloader, as captures have them, and the interface that they come in on; for tests.
 
+use init::mac::Mac;
 use std::net::Ipv4Addr;
 
 use super::interface::Interface;
 use super::message::{Kind, Reply, code};
-use crate::mac::Mac;
 
 pub(super) const MAC: Mac = Mac([0xdc, 0xa6, 0x32, 0x2e, 0xf8, 0xed]);
 pub(super) const MACHINE: [u8; 17] = *b"\0RPi4\x11\x31\xa0\0\x32\x2e\xf8\xed\x10\x45\x15\x5b";

@@ -1,5 +1,6 @@
 //! Watches what goes on around the server, and reports what keeps Pis from booting.
 
+use init::mac::Mac;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +11,6 @@ use super::pi::{Form, PXE_CLASS, PiSerial, Who};
 use super::recent::Recent;
 use super::server::Now;
 use super::settings::{Config, Mode};
-use crate::mac::Mac;
 
 /// So many DISCOVERs without a REQUEST are a loop. A bootloader sends one every four seconds by default; its first ones may
 /// come to nothing while a switch port wakes up.

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
     use crate::dhcp::boot_options::VENDOR_OPTIONS;
     use crate::dhcp::message::Reply;
-    use crate::mac::Mac;
+    use init::mac::Mac;
 
     fn ip(last: u8) -> Ipv4Addr {
         Ipv4Addr::new(192, 0, 2, last)

@@ -37,7 +37,7 @@ fn folders(root: &Path) -> Vec<Vec<PathBuf>> {
         let name = entry.file_name();
         let name = name.to_str().unwrap_or_default();
         let is_pis = name.len() == 8 && name.bytes().all(|b| b.is_ascii_hexdigit())
-            || name.parse::<crate::mac::Mac>().is_ok()
+            || name.parse::<init::mac::Mac>().is_ok()
             || Board::names().contains(&name);
         if is_pis && entry.path().join("config.txt").is_file() {
             all.push(std::iter::once(entry.path()).chain(shared.iter().cloned()).collect());

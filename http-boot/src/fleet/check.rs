@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use init::cmdline::CommandLine;
+use init::mac::BadMac;
 use init::manifest::{MANIFEST_LIMIT, Manifest};
 use init::plan::{Goal, Plan};
 use init::server_plan::{PLAN_LIMIT, PlanError, PlanFile, ServerPlan};
@@ -15,7 +16,6 @@ use super::{Device, Fleet, Group, Image};
 use crate::clients::Identity;
 use crate::http::files::Root;
 use crate::http::path::FilePath;
-use crate::mac::BadMac;
 use crate::pi::{BadSerial, Board, PiSerial};
 
 /// What stands for the server's address where a plan is tried.
@@ -202,7 +202,7 @@ impl Check<'_> {
             self.take(&place, text.parse().map_err(|error: BadSerial| format!("serial {text:?}: {error}")))
         });
         let mac = entry.mac.as_deref().and_then(|text| {
-            self.take(&place, text.parse().map_err(|error: BadMac| format!("mac {text:?}: {error}")))
+            self.take(&place, text.parse().map_err(|error: BadMac| format!("mac: {error}")))
         });
         if let Some(name) = entry.name.as_deref().filter(|name| !is_host_name(name)) {
             self.say(&place, format!("name {name:?} is no host name: a-z, 0-9 and -, 63 at most"));

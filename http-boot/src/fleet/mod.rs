@@ -19,10 +19,10 @@ use std::net::Ipv4Addr;
 
 use assignment::Assignment;
 use file::Orders;
+use init::mac::Mac;
 
 use crate::clients::Identity;
 use crate::dhcp::settings::Settings;
-use crate::mac::Mac;
 use crate::pi::PiSerial;
 
 /// A fleet that was checked: its names lead somewhere, no Pi is in it twice, and each plan that it makes is one that an `init`

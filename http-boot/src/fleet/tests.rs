@@ -127,7 +127,7 @@ fn what_is_wrong_is_named_with_its_place() {
         ("name = \"kiosks\"", "name = \"doors\"", "group \"doors\": it is there twice"),
         ("10000000abcdef01", "10000000abcdefg1", "serial \"10000000abcdefg1\": not a Pi's serial number"),
         ("serial = \"00000003\"", "serial = \"20000000abcdef01\"", "two of them have the serial abcdef01"),
-        ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "not an Ethernet address"),
+        ("dc:a6:32:01:36:c2", "dc:a6:32:01:36", "no MAC address of an interface"),
         ("mac = \"dc:a6:32:01:36:c2\"\n", "", "a device: it has neither serial nor mac"),
         ("front-door", "Front Door", "is no host name"),
         ("os/kiosk.squashfs", "../kiosk.squashfs", "is no path below the root"),

@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};
 
 use http_boot::dhcp::message::{Kind, Message, Reply, Sender, code};
-use http_boot::mac::Mac;
+use init::mac::Mac;
 
 use super::wire::{Port, within};
 

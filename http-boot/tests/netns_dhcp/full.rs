@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use http_boot::dhcp::message::{Kind, Message, Reply, Sender, code};
-use http_boot::mac::Mac;
+use init::mac::Mac;
 
 use super::bootloader::Pi;
 use super::clients::{Client, address_of};

@@ -9,6 +9,7 @@ mod ssh;
 mod state;
 pub(crate) mod tool;
 mod usage;
+use init::mac::Mac;
 
 use std::fs;
 use std::io::Write;
@@ -29,8 +30,6 @@ pub use options::{Forward, Model, Options};
 pub use process::{Killer, Sinks};
 pub use state::{End, Mark};
 pub use usage::Usage;
-
-use crate::board::Mac;
 
 use line::Listening;
 use process::{Process, Start};

@@ -1,4 +1,5 @@
 //! A DHCP message in an Ethernet frame: a client that has no address yet can use no socket.
+use init::mac::Mac;
 
 use std::net::Ipv4Addr;
 
@@ -7,8 +8,6 @@ use smoltcp::wire::{
     EthernetAddress, EthernetFrame, EthernetProtocol, EthernetRepr, IpProtocol, Ipv4Packet, Ipv4Repr,
     UdpPacket, UdpRepr,
 };
-
-use crate::board::Mac;
 
 const SERVER: u16 = 67;
 const CLIENT: u16 = 68;

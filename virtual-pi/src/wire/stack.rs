@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
+use init::mac::Mac;
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, Medium, RxToken, TunTapInterface, TxToken};
 use smoltcp::socket::{dns, tcp, udp};
@@ -14,7 +15,6 @@ use smoltcp::wire::{
 };
 
 use super::tap::Tap;
-use crate::board::Mac;
 
 /// How long to wait for a connection, an answer of a name server, or the next bytes.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -10,7 +10,7 @@ use http_boot::dhcp::datagram;
 use http_boot::dhcp::full::{Full, Question, Step};
 use http_boot::dhcp::interface::Interface;
 use http_boot::dhcp::leases::{Lease, Leases, Store};
-use http_boot::mac::Mac;
+use init::mac::Mac;
 use http_boot::dhcp::message::{Kind, LONGEST, Message, Sender};
 use http_boot::dhcp::pi::Who;
 use http_boot::dhcp::proxy;

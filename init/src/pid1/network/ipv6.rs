@@ -23,7 +23,7 @@ use tokio::time::sleep;
 
 use super::{Interface, Network};
 use crate::identity::MachineId;
-use crate::links::Mac;
+use crate::mac::Mac;
 use crate::network::V6;
 use crate::pid1::dhcp::identifier;
 use crate::pid1::dhcp::interface_name::persistent_name;

@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 use rtnetlink::packet_route::link::{BondFailOverMac, BondLacpRate, BondMode, BondXmitHashPolicy};
 use rtnetlink::{Handle, LinkBond, LinkBridge, LinkUnspec, LinkVlan};
 
-use crate::links::{Bond, Bridge, Mac, Vlan};
+use crate::links::{Bond, Bridge, Vlan};
+use crate::mac::Mac;
 use crate::network::Network;
 use crate::pid1::modprobe::Modules;
 use crate::pid1::usr;

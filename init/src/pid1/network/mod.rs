@@ -30,7 +30,7 @@ use tokio::time::sleep;
 
 use crate::cmdline::CommandLine;
 use crate::identity::MachineId;
-use crate::links::Mac;
+use crate::mac::Mac;
 use crate::network::{Method, V4, V6};
 use crate::pid1::dhcp::client::News;
 use crate::pid1::dhcp::message::Lease;

@@ -176,7 +176,7 @@ mod tests {
         let wire = Wire::new_link(&mut status);
         Interface {
             status,
-            mac: crate::links::Mac([0; 6]),
+            mac: crate::mac::Mac([0; 6]),
             method: crate::network::Method::default(),
             client: None,
             lease: None,
