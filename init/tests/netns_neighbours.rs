@@ -118,7 +118,7 @@ fn a_port_that_blocks_is_told_and_waited_for() {
     switch.ip("link set br0 up");
     switch.start(
         "exec dnsmasq --keep-in-foreground --conf-file=/dev/null --port=0 --bind-interfaces --interface=br0 --user=root \
-         --dhcp-leasefile=/run/leases --pid-file= --dhcp-range=192.0.2.50,192.0.2.60,255.255.255.0,2m --dhcp-authoritative",
+         --dhcp-leasefile=/run/leases --pid-file= --dhcp-range=192.0.2.50,192.0.2.59,255.255.255.0,2m --dhcp-authoritative",
     );
     pi.start_network("ip=dhcp");
     switch.ip("link set eth0 up");

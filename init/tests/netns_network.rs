@@ -28,6 +28,7 @@ fn dhcp_gives_address_route_name_servers_and_host_name() {
     ]);
     site.start_network();
     let status = site.wait(|status| status.online && status.hostname.is_some());
+    // dnsmasq gives one of 192.0.2.50 to 192.0.2.59.
     assert!(addresses(&status).iter().any(|address| address.starts_with("192.0.2.5")), "{status:?}");
     assert_eq!(status.nameservers, ["192.0.2.99", "192.0.2.53"]);
     assert_eq!(status.hostname.as_deref(), Some("cm4-7"));

@@ -23,7 +23,7 @@ impl Site {
             "--log-dhcp --pid-file= --dhcp-authoritative",
         ];
         if !options.iter().any(|option| option.starts_with("--dhcp-range=192.")) {
-            fixed.push("--dhcp-range=192.0.2.50,192.0.2.60,255.255.255.0,2m");
+            fixed.push("--dhcp-range=192.0.2.50,192.0.2.59,255.255.255.0,2m");
         }
         let options = options.iter().map(|option| format!(" '{option}'")).collect::<String>();
         let script =
@@ -40,7 +40,7 @@ impl Site {
             "subnet4": [{
                 "id": 1,
                 "subnet": "192.0.2.0/24",
-                "pools": [{"pool": "192.0.2.50 - 192.0.2.60"}],
+                "pools": [{"pool": "192.0.2.50 - 192.0.2.59"}],
                 "option-data": [
                     {"name": "routers", "data": "192.0.2.254"},
                     {"name": "domain-name-servers", "data": "192.0.2.53"},
