@@ -22,11 +22,13 @@ use crate::http::answered::Answered;
 use crate::http::wire::{Outgoing, Wire};
 use crate::seats::{Seat, Seats};
 
-/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most one of
-/// [`http::body::CHUNK`], and what TLS makes of it.
+/// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most a request's head, one
+/// of [`http::body::CHUNK`], and what TLS makes of it, so that all of them stay below the unit's `MemoryMax=`.
 const MAX_CONNECTIONS: usize = 4096;
 /// Each may have a file open; half of all file descriptors are for others.
 const DESCRIPTORS_OF_EACH: usize = 4;
+/// The longest head of a request, in bytes.
+const LONGEST_HEAD: usize = 32 * 1024;
 /// How long a client may take to send a request's head, or may sit idle between requests.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 /// A connection whose peer acknowledges nothing for so long is dropped: a Pi that lost power sends no FIN.
@@ -149,7 +151,7 @@ async fn serve_http<S>(
     let connection = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
-        .max_buf_size(64 * 1024)
+        .max_buf_size(LONGEST_HEAD)
         // A boot client may close its sending side once it has asked.
         .half_close(true)
         .serve_connection(TokioIo::new(stream), service);

@@ -21,7 +21,7 @@ impl From<BadMac> for String {
 }
 
 impl Mac {
-    /// Six bytes in hexadecimal, with `separator` between them.
+    /// Six bytes in hexadecimal, one or two digits each, with `separator` between them.
     ///
     /// # Errors
     /// For other text, a group's address, and no address at all: those belong to no interface.
@@ -52,9 +52,10 @@ impl Mac {
 impl FromStr for Mac {
     type Err = BadMac;
 
-    /// With `:` or `-` between the bytes.
+    /// With `:` or `-` between the bytes, each of which has both digits.
     fn from_str(text: &str) -> Result<Self, BadMac> {
-        Self::parse(text, if text.contains('-') { '-' } else { ':' })
+        let mac = Self::parse(text, if text.contains('-') { '-' } else { ':' })?;
+        if text.len() == mac.to_string().len() { Ok(mac) } else { Err(BadMac(text.into())) }
     }
 }
 
@@ -85,10 +86,11 @@ mod tests {
     fn text_and_back() {
         let mac = Mac([0xdc, 0xa6, 0x32, 0x01, 0x36, 0xc2]);
         assert_eq!(mac.to_string(), "dc:a6:32:01:36:c2");
-        for good in ["dc:a6:32:01:36:c2", "DC-A6-32-01-36-C2", "dc:a6:32:1:36:c2"] {
+        for good in ["dc:a6:32:01:36:c2", "DC-A6-32-01-36-C2"] {
             assert_eq!(good.parse(), Ok(mac));
         }
         assert_eq!(mac.hyphenated(), "dc-a6-32-01-36-c2");
+        assert_eq!(Mac::parse("dc:a6:32:1:36:c2", ':'), Ok(mac));
         for bad in [
             "",
             "00:00:00:00:00:00",
@@ -99,6 +101,7 @@ mod tests {
             "dc:a6:32:01:36-c2",
             "dc:a6:32:01:36:+2",
             "dc:a6:32:01:36:0c2",
+            "dc:a6:32:1:36:c2",
             "5b154510",
         ] {
             assert_eq!(bad.parse::<Mac>(), Err(BadMac(bad.into())));

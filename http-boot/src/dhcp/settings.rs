@@ -75,7 +75,7 @@ impl FromStr for Reservation {
         let who = match (who.trim().parse(), who.trim().parse()) {
             (Ok(mac), _) => ReservedFor::Mac(mac),
             (_, Ok(serial)) => ReservedFor::Serial(serial),
-            (Err(mac), Err(serial)) => return Err(format!("'{who}' in '{text}' is {mac}, and {serial}")),
+            (Err(mac), Err(serial)) => return Err(format!("in '{text}', {mac}, and {serial}")),
         };
         Ok(Self { who, address, also: None })
     }

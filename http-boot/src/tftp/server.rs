@@ -25,8 +25,8 @@ pub const PORT: u16 = 69;
 const MOST_TRANSFERS: usize = 4096;
 /// Each has a socket and a file.
 const DESCRIPTORS_OF_EACH: usize = 2;
-/// Left to HTTP and the rest.
-const DESCRIPTORS_OF_OTHERS: usize = 2304;
+/// Left to the rest. HTTP has the other half of all (`crate::connections`).
+const DESCRIPTORS_OF_OTHERS: usize = 256;
 /// Of one address. Behind a router that translates addresses there may be a few Pis.
 const MOST_OF_ONE_CLIENT: usize = 64;
 /// Files that are opened at a time.
@@ -34,6 +34,12 @@ const MOST_OPENING: usize = 16;
 /// One thread fills a Gbit/s. There are never more than half as many as processors: the kernel's part of the work, HTTP and
 /// whatever else the machine does need the others, and threads that take turns cost more than they bring.
 const MOST_THREADS: usize = 4;
+
+/// As many as fit into half of the process's file descriptors.
+fn most_transfers(descriptors: usize) -> usize {
+    ((descriptors / 2).saturating_sub(DESCRIPTORS_OF_OTHERS) / DESCRIPTORS_OF_EACH)
+        .clamp(MOST_OF_ONE_CLIENT, MOST_TRANSFERS)
+}
 
 /// A server that listens.
 pub struct Server {
@@ -61,12 +67,13 @@ impl Engine {
     /// When no thread can be started.
     pub fn start(tree: Arc<dyn Tree>) -> Result<Self> {
         let descriptors = raise_descriptor_limit();
-        let total = (descriptors.saturating_sub(DESCRIPTORS_OF_OTHERS) / DESCRIPTORS_OF_EACH)
-            .clamp(MOST_OF_ONE_CLIENT, MOST_TRANSFERS);
         let (running, ended) = mpsc::channel(1);
         Ok(Self {
             tree,
-            table: Table::new(Limits { total, of_one_client: MOST_OF_ONE_CLIENT }),
+            table: Table::new(Limits {
+                total: most_transfers(descriptors),
+                of_one_client: MOST_OF_ONE_CLIENT,
+            }),
             opening: Arc::new(Semaphore::new(MOST_OPENING)),
             complained: Mutex::default(),
             threads: Threads::start()?,
@@ -264,5 +271,15 @@ impl Threads {
         if let Some(handle) = self.handles.get(turn % self.handles.len().max(1)) {
             handle.spawn(transfer);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfers_fit_into_half_of_the_descriptors() {
+        assert_eq!([1024, 4096, 16384, 65536].map(most_transfers), [128, 896, 3968, MOST_TRANSFERS]);
     }
 }

@@ -9,7 +9,9 @@ use super::flood::{FLOODER, Flooded, SERVER};
 use super::site::wait_for;
 
 /// More than the server serves at once.
-const EACH: usize = 550;
+const EACH: usize = 620;
+/// How often a thread looks at its connections, 20 ms apart, before it begins anew.
+const LOOKS: usize = 200;
 const THREADS: usize = 8;
 const PORTS: [(u16, &[u8]); 4] = [
     // A head that never ends.
@@ -26,16 +28,14 @@ const PORTS: [(u16, &[u8]); 4] = [
 fn hold(number: usize) {
     let (port, words) = PORTS[number % PORTS.len()];
     let mut held: Vec<TcpStream> = Vec::new();
-    let mut opened = 0;
     // A round of a few seconds; the next one begins with new connections.
-    while opened < 4 * EACH {
+    for _ in 0..LOOKS {
         held.retain_mut(|stream| match stream.read(&mut [0]) {
             Ok(0) => false,
             Ok(_) => true,
             Err(error) => error.kind() == std::io::ErrorKind::WouldBlock,
         });
-        while held.len() < EACH && opened < 4 * EACH {
-            opened += 1;
+        while held.len() < EACH {
             let Ok(mut stream) = TcpStream::connect((SERVER, port)) else { break };
             let _may_be_cut = stream.write_all(words);
             stream.set_nonblocking(true).unwrap();
@@ -45,7 +45,6 @@ fn hold(number: usize) {
             held.iter_mut().for_each(|stream| drop(stream.write(b"x")));
         }
         std::thread::sleep(Duration::from_millis(20));
-        opened += 1;
     }
 }
 
@@ -80,6 +79,8 @@ fn slow_connections_keep_nobody_out() {
 fn raise_own_limit() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
+    // The server's children of this process have the same: four for each connection.
+    assert!(limit.maximum.is_none_or(|most| most >= 4 * 4096), "`ulimit -H -n` has to be 16384 or more");
     limit.current = limit.maximum;
     setrlimit(Resource::Nofile, limit).unwrap();
 }

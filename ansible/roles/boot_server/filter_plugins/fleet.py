@@ -2,16 +2,24 @@
 
 import tomllib
 
+from ansible.errors import AnsibleFilterError
 
-def fleet_dhcp(text):
+
+def fleet_dhcp(text, lenient=False):
     """The table dhcp, however it is written; empty where there is none.
 
-    So it is for a file that is no TOML: `http-boot check` says what is wrong with it, and this role runs it.
+    The server reads TOML 1.1, and Python's tomllib TOML 1.0. What only the server reads is refused: taken for a file without
+    the table, it would cost the server its rights. Lenient: it counts as none.
     """
     try:
-        return tomllib.loads(text).get("dhcp", {})
-    except tomllib.TOMLDecodeError:
-        return {}
+        dhcp = tomllib.loads(text).get("dhcp")
+    except tomllib.TOMLDecodeError as error:
+        if lenient:
+            return {}
+        raise AnsibleFilterError(
+            f"the fleet's file is no TOML 1.0, which is what Ansible's Python reads: {error}"
+        ) from error
+    return dhcp if isinstance(dhcp, dict) else {}
 
 
 class FilterModule:

@@ -135,7 +135,7 @@ fn ticks(pid: u32) -> Option<u64> {
 struct Memory {
     /// The share of all that is mapped (Pss).
     all: u64,
-    /// What of it is no file's (Anonymous).
+    /// What of it is no file's (Pss_Anon).
     own: u64,
 }
 
@@ -155,7 +155,7 @@ fn memory(pid: u32) -> Option<Memory> {
         let line = text.lines().find_map(|line| line.strip_prefix(name))?;
         line.split_whitespace().next()?.parse().ok()
     };
-    Some(Memory { all: field("Pss:")?, own: field("Anonymous:")? })
+    Some(Memory { all: field("Pss:")?, own: field("Pss_Anon:")? })
 }
 
 #[cfg(test)]

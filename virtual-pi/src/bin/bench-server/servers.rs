@@ -139,7 +139,7 @@ fn root(site: &Site) -> PathBuf {
     site.folder.join("root")
 }
 
-/// The one that was built together with this program.
+/// The one of `--http-boot`.
 fn http_boot(site: &Site, place: &Place) -> Words {
     let mut all: Words =
         vec![site.http_boot.clone().into(), "serve".into(), "--root".into(), root(site).into()];
