@@ -101,7 +101,7 @@ fn the_time_limit_holds() {
 
 fn an_unfinished_line_is_found() {
     let machine = Machine::start(&options(program("first\nPassphrase: ", false, Finish::Sleep))).unwrap();
-    assert_eq!(machine.wait_for_console("^Passphrase", LONG).unwrap(), "Passphrase:");
+    assert_eq!(machine.wait_for_console("^Passphrase:", LONG).unwrap(), "Passphrase:");
     let error = machine.wait_for_console("never said", Duration::ZERO).unwrap_err().to_string();
     assert!(error.contains("within 0 s") && error.ends_with("first\nPassphrase:"), "{error}");
     let error = machine.wait_for_report(|_| true, Duration::ZERO).unwrap_err().to_string();
