@@ -57,10 +57,11 @@ pub async fn post(
 fn record(site: &Site, serial: Serial, address: IpAddr, event: Event, bytes: usize) {
     let is_newest = site.devices.record(&serial, address, event.clone(), bytes);
     site.metrics.event();
-    site.live.ring(&serial);
     if let Some(state) = &site.state {
-        state.saw_event(Seen { serial, address, received: now(), event }, is_newest);
+        state.saw_event(Seen { serial: serial.clone(), address, received: now(), event }, is_newest);
     }
+    // Last: whoever looks now waits for the event to be recorded.
+    site.live.ring(&serial);
 }
 
 /// Why bytes are no event: the field and what is wrong with it.

@@ -75,6 +75,14 @@ impl Recorder {
         self.send(Report::Finding(Box::new(found)));
     }
 
+    /// Waits until what was sent so far can be read, but no longer than `timeout`, and not at all where the queue is full.
+    pub fn catch_up(&self, timeout: Duration) {
+        let (sender, done) = sync_channel(1);
+        if self.queue.try_send(Report::Flush(sender)).is_ok() {
+            let _late = done.recv_timeout(timeout);
+        }
+    }
+
     /// How many reports were dropped.
     pub fn dropped(&self) -> u64 {
         self.dropped.load(Ordering::Relaxed)
@@ -112,7 +120,9 @@ impl Writer {
     fn run(mut self, reports: &Receiver<Report>) {
         while let Ok(first) = reports.recv() {
             let (batch, waiting) = gather(first, reports);
-            if let Err(error) = self.write(&batch) {
+            if !batch.is_empty()
+                && let Err(error) = self.write(&batch)
+            {
                 self.dropped.fetch_add(batch.len() as u64, Ordering::Relaxed);
                 self.complain(&error);
             }
@@ -164,7 +174,7 @@ fn gather(first: Report, reports: &Receiver<Report>) -> (Vec<Report>, Vec<SyncSe
             Report::Flush(sender) => waiting.push(sender),
             report => batch.push(report),
         }
-        if batch.len() >= BATCH || !waiting.is_empty() {
+        if batch.len() >= BATCH {
             break;
         }
         next = reports.recv_timeout(until.saturating_duration_since(Instant::now())).ok();
@@ -265,5 +275,19 @@ mod tests {
         let kept: u64 =
             store.read(|t| Ok(t.query_row("SELECT count(*) FROM events", [], |r| r.get(0))?)).unwrap();
         assert_eq!(kept + recorder.dropped(), 3 * QUEUE as u64);
+    }
+
+    #[test]
+    fn who_waits_reads_what_was_sent() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        let recorder = Recorder::start(&store, Policy::default()).unwrap();
+        for sequence in 1..=9 {
+            recorder.event(seen("a", sequence, "fetch", State::Progress));
+            recorder.catch_up(Duration::from_secs(60));
+            let kept: u64 =
+                store.read(|t| Ok(t.query_row("SELECT count(*) FROM events", [], |r| r.get(0))?)).unwrap();
+            assert_eq!(kept, sequence);
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! One device: what it does, how its boots went, and what it shall do.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use axum::extract::{Extension, Path, RawQuery, State};
@@ -23,6 +24,8 @@ use crate::store::seen::{self, Boot, Sighting, state_name};
 
 /// How many boots the history has.
 const BOOTS: u32 = 50;
+/// How long a timeline waits for what is about to be recorded, which takes some 50 ms, and more on a slow disk.
+const CATCH_UP: Duration = Duration::from_millis(500);
 /// How many events an older boot's log shows.
 const EVENTS: u32 = 500;
 
@@ -151,11 +154,13 @@ pub(super) fn now(device: &Summary) -> Markup {
     }
 }
 
-/// The timeline of a device's newest boot.
+/// The timeline of a device's newest boot. Waits a little for what has just been reported: nothing may follow that would have it
+/// shown again.
 ///
 /// # Errors
 /// The store's.
 pub(super) fn newest_timeline(state: &Kept, device: &Summary) -> Result<Markup> {
+    state.recorder.catch_up(CATCH_UP);
     let steps = state.store.read(|t| {
         let newest = seen::boots(t, Some(&device.serial), None, 1)?.pop();
         newest.map_or(Ok(Vec::new()), |boot| seen::timings(t, boot.id))
