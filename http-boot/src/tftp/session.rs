@@ -7,8 +7,10 @@ use super::options::Agreed;
 use super::packet::ErrorCode;
 use super::round_trip::RoundTrip;
 
-/// A client that was heard may take so long for a block: as long as a bootloader tries for a file.
+/// A client that was heard may say nothing for so long: a bootloader tries for a file no longer.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// One that says the same again and again is there, on a line that loses much. But it may not keep its place for ever.
+const PATIENCE_WITHOUT_PROGRESS: Duration = Duration::from_secs(120);
 /// One that never was may not exist: its address could be anybody's.
 const PATIENCE_UNHEARD: Duration = Duration::from_secs(8);
 
@@ -85,6 +87,8 @@ pub struct Session {
     sent_at: Instant,
     deadline: Instant,
     heard: bool,
+    /// When it began, or the client last said anything about blocks.
+    heard_at: Instant,
     /// When it began, or the client last said something new.
     moved: Instant,
     retransmissions: u64,
@@ -112,6 +116,7 @@ impl Session {
             measuring: None,
             sent_at: now,
             heard: false,
+            heard_at: now,
             moved: now,
             retransmissions: 0,
             end: None,
@@ -184,6 +189,7 @@ impl Session {
             Heard::AskedAgain => self.asked_again(),
             Heard::Ack(number) => {
                 self.heard = true;
+                self.heard_at = now;
                 self.ack(number, now);
             }
             Heard::Error(code, text) => {
@@ -269,7 +275,9 @@ impl Session {
             return;
         }
         let patience = if self.heard { PATIENCE } else { PATIENCE_UNHEARD };
-        if now.saturating_duration_since(self.moved) >= patience {
+        let is_over = |since, patience| now.saturating_duration_since(since) >= patience;
+        if is_over(self.moved.max(self.heard_at), patience) || is_over(self.moved, PATIENCE_WITHOUT_PROGRESS)
+        {
             self.end = Some(match self.heard {
                 true if self.all_sent() => End::Unconfirmed,
                 true => End::Silent,
