@@ -7,7 +7,10 @@ tests![debian_runs_from_ram,];
 fn debian_runs_from_ram() {
     let server = Server::start();
     server.put_os(&images::debian());
-    let machine = server.power_on(&format!("root=live:{}", server.url("debian.squashfs")));
+    // systemd waits 90 s for its console's device, which a busy host's guest may not have found by then.
+    let append =
+        format!("root=live:{} systemd.default_device_timeout_sec=300", server.url("debian.squashfs"));
+    let machine = server.power_on(&append);
     wait_console(&machine, "Welcome to .*Debian");
     wait_console(&machine, "debian-in-ram login:");
     // The rescue's SSH server is gone with the initramfs; this is the OS's own.
