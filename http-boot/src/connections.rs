@@ -23,7 +23,7 @@ use crate::http::wire::{Outgoing, Wire};
 use crate::seats::{Seat, Seats};
 
 /// How many connections are served at once ([`crate::seats`] says whose). Bounds memory: each holds at most a request's head, one
-/// of [`http::body::CHUNK`], and what TLS makes of it, so that all of them stay below the unit's `MemoryMax=`.
+/// of [`http::body::CHUNK`], and what TLS makes of it: some 160 KiB, by reckoning, of the unit's `MemoryMax=1G`.
 const MAX_CONNECTIONS: usize = 4096;
 /// Each may have a file open; half of all file descriptors are for others.
 const DESCRIPTORS_OF_EACH: usize = 4;
